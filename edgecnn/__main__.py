@@ -1,0 +1,5 @@
+"""``python -m edgecnn`` is ``edgecnn``."""
+
+from edgecnn.cli import main
+
+main()

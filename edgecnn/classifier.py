@@ -1,0 +1,210 @@
+"""From the path of a model to predictions: the file, its card and its session, checked against each other.
+
+::
+
+    model = Classifier("signs.onnx")
+    prediction = model.predict("photo.jpg")
+    print(prediction.label, prediction.score)
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeAlias, cast
+
+import numpy as np
+from PIL import Image as PILImage
+
+from edgecnn import prescan
+from edgecnn.card import KEY, ModelCard, graph_hash
+from edgecnn.decode import decode_file, from_pillow
+from edgecnn.errors import ImageError, ModelError, SourceError, UsageError
+from edgecnn.frames import Image
+from edgecnn.prediction import Prediction, Scores
+from edgecnn.preprocess import fit_image
+from edgecnn.prescan import TensorInfo
+from edgecnn.session import Session, open_session
+
+INPUT, OUTPUT = "image", "scores"
+
+Picture: TypeAlias = "str | os.PathLike[str] | PILImage.Image | Image"
+"""What can be predicted: the path of a picture, a Pillow picture, or uint8 ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)``."""
+
+
+class Classifier:
+    """A model, ready to predict. A context manager; `close` is idempotent; predicting is thread-safe.
+
+    Args:
+        path: The ``.onnx`` file that ``edgecnn export`` wrote.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
+        threads: Threads for one inference; 1 by default.
+
+    Attributes:
+        path: The file.
+        card: What the file says of itself.
+        device: Where it computes: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        ModelError: No such file, or one that is refused; the message says why and what to do.
+        DeviceError: A device asked for by name did not start.
+        MissingExtraError: ONNX Runtime is not installed.
+        UsageError: `device` or `threads` has no meaning.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> None:
+        self.path = pathlib.Path(path)
+        try:
+            model = _read(self.path)
+            prescan.check(model)
+            self.card = _read_card(model)
+            oldest = self.card.more.get("min_onnxruntime")
+            self._session = open_session(
+                model, device=device, threads=threads, min_onnxruntime=oldest if isinstance(oldest, str) else "0"
+            )
+            _check_tensors(self._session, self.card)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+        self.device = self._session.device
+
+    def predict(self, image: Picture) -> Prediction:
+        """Classify one picture.
+
+        Args:
+            image: A path, a Pillow picture, or a uint8 array ``(H, W)``, ``(H, W, 1)`` grey or ``(H, W, 3)`` RGB.
+
+        Raises:
+            SourceError: A path that does not exist or cannot be read.
+            ImageError: Not a picture, or a damaged one.
+            UsageError: An array of another dtype or shape.
+            ModelError: The model gave scores that are no numbers.
+        """
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[Picture]) -> list[Prediction]:
+        """Classify several pictures in one inference; `predict` says what each may be, and what it raises."""
+        if isinstance(images, (str, os.PathLike)):
+            raise UsageError(f"predict_batch takes a list of pictures; received one path, {images!r}: use predict")
+        if len(images) == 0:
+            return []
+        scores = self.scores(np.stack([self.fit(image) for image in images]))
+        return [Prediction(row, self.card.labels) for row in scores]
+
+    def fit(self, image: Picture) -> Image:
+        """Decode a picture if it is a file, and bring it to what the network takes.
+
+        Returns:
+            uint8 ``(H, W, C)`` of the card's `input`.
+        """
+        spec = self.card.input
+        return fit_image(_pixels(image), spec.height, spec.width, spec.channels, spec.fit)
+
+    def scores(self, images: Image) -> Scores:
+        """Run the network on pictures that `fit` has brought to its size.
+
+        Args:
+            images: uint8 ``(N, H, W, C)``, N at least 1.
+
+        Returns:
+            float32 ``(N, classes)``, rows sum to 1.
+
+        Raises:
+            UsageError: Another dtype or shape.
+            ModelError: ONNX Runtime failed, or a score is no number.
+        """
+        spec = self.card.input
+        size = (spec.height, spec.width, spec.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != size or len(images) == 0:
+            raise UsageError(
+                f"scores takes uint8 (N, {spec.height}, {spec.width}, {spec.channels}); "
+                f"received {images.dtype} {images.shape}: bring each picture to size with fit"
+            )
+        scores = cast(Scores, self._session.run({INPUT: np.ascontiguousarray(images)})[0])
+        if scores.shape != (len(images), len(self.card.labels)):
+            raise ModelError(
+                f"{self.path}: a batch of {len(images)} must give scores {(len(images), len(self.card.labels))}; "
+                f"it gave {scores.shape}: export the model again"
+            )
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{self.path}: the model gave scores that are no numbers (NaN); export it again")
+        return scores
+
+    def close(self) -> None:
+        """Give back the memory of the model."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _read(path: pathlib.Path) -> bytes:
+    if not path.exists():
+        raise ModelError("no such file; name the file that `edgecnn export` wrote")
+    if not path.is_file():
+        raise ModelError("a model must be a file; this is a folder or a device")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _read_card(model: bytes) -> ModelCard:
+    """The card of a model, checked against the bytes it lies in."""
+    text = prescan.read_metadata(model).get(KEY)
+    if text is None:
+        raise ModelError("it was not exported by edgecnn (it has no card); export it with `edgecnn export`")
+    card = ModelCard.from_json(text)
+    actual = graph_hash(model)
+    if card.graph_sha256 != actual:
+        raise ModelError(
+            f"its card is of another file (graph_sha256 {card.graph_sha256[:12]}, but the graph has {actual[:12]}); "
+            "it was changed after the export: export the model again"
+        )
+    return card
+
+
+def _check_tensors(session: Session, card: ModelCard) -> None:
+    spec = card.input
+    _check_tensor("input", session.inputs, INPUT, "uint8", (spec.height, spec.width, spec.channels))
+    _check_tensor("output", session.outputs, OUTPUT, "float32", (len(card.labels),))
+
+
+def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    """One tensor of this name and dtype whose axes after the batch are `shape`, as far as the graph tells them."""
+    tensor = found[0]
+    fits = len(tensor.shape) == len(shape) + 1 and all(
+        isinstance(axis, str) or axis == length for axis, length in zip(tensor.shape[1:], shape, strict=True)
+    )
+    if len(found) != 1 or tensor.name != name or tensor.dtype != dtype or not fits:
+        rule = f"one {what} named {name!r}, {dtype} (N, {', '.join(map(str, shape))})"
+        received = "; ".join(f"{t.name!r}, {t.dtype} ({', '.join(map(str, t.shape))})" for t in found)
+        raise ModelError(f"by its card it must have {rule}; it has {received}: export the model again")
+
+
+def _pixels(image: Picture) -> Image:
+    """Any picture → uint8 ``(H, W, 1 or 3)``."""
+    if isinstance(image, np.ndarray):
+        return _checked_array(image)
+    if isinstance(image, PILImage.Image):
+        return from_pillow(image)
+    if not isinstance(image, (str, os.PathLike)):
+        raise UsageError(f"a picture must be a path, a Pillow picture or a uint8 array; received {type(image)!r}")
+    try:
+        return decode_file(image)
+    except (ImageError, SourceError) as error:
+        raise type(error)(f"{os.fspath(image)}: {error}") from error
+
+
+def _checked_array(image: Image) -> Image:
+    if image.dtype != np.uint8:
+        raise UsageError(f"an array must be uint8, 0 to 255; received {image.dtype}: scale and convert it yourself")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)) or image.size == 0:
+        raise UsageError(f"an array must be (H, W), (H, W, 1) grey or (H, W, 3) RGB; received {image.shape}")
+    return image if image.ndim == 3 else image[:, :, np.newaxis]

@@ -1,0 +1,114 @@
+"""The command line. `main` is the only place that prints an exception and chooses an exit code.
+
+Commands import what they need when they run, so that ``edgecnn --help`` needs neither NumPy nor ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, cast
+
+import typer
+from typer.core import TyperGroup
+
+from edgecnn.cli import inspect, predict
+from edgecnn.errors import EdgecnnError, printable
+
+_CLOSED_PIPE = 141  # 128 + SIGPIPE, as the shell reports it
+
+
+class _Commands(TyperGroup):
+    """Typer's group of commands, but for a closed pipe, which Typer turns into exit code 1."""
+
+    def make_context(self, *args: object, **extra: object) -> typer.Context:
+        with _closed_pipe_is_quiet():
+            return cast(typer.Context, super().make_context(*args, **extra))  # type: ignore[arg-type]
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        with _closed_pipe_is_quiet():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"edgecnn {version('edgecnn')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")] = False,
+) -> None:
+    """Train small image classifiers, export them to one file, run it on a Raspberry Pi."""
+
+
+app.command("predict")(predict.predict)
+app.command("inspect")(inspect.inspect)
+
+
+def _mount_training() -> None:
+    """Add the commands of the training package, by name: the runtime must not import it."""
+    name = "edgecnn_training.cli"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in (name, name.partition(".")[0]):
+            raise
+        return
+    app.add_typer(module.app)
+
+
+_mount_training()
+
+
+def main() -> None:
+    """Run the command line and exit: 0, or the code that ``errors.py`` lists for what went wrong."""
+    # Pillow's own limit lies above ours (decode.MAX_PIXELS), whose message tells what to do
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb attack")
+    try:
+        app()
+    except EdgecnnError as error:
+        _report(f"error: {error}")
+        sys.exit(error.exit_code)
+    except Exception as error:
+        _report(f"error: a bug in edgecnn, sorry: {type(error).__name__}: {error}")
+        _report("run it again as `edgecnn --debug …`, and report what it prints together with the command you typed")
+        sys.exit(EdgecnnError.exit_code)
+
+
+def _report(message: str) -> None:
+    """Print a message on standard error, after the traceback where the user asked for it."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print("\n".join(map(printable, message.splitlines())), file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def _closed_pipe_is_quiet() -> Iterator[None]:
+    """End with 141 where the program that read our output has gone (``edgecnn predict … | head -1``)."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        # Python flushes standard output once more when it exits, and would complain there
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        raise typer.Exit(_CLOSED_PIPE) from error

@@ -1,0 +1,87 @@
+"""``edgecnn inspect``: what a model file says of itself; needs no ONNX Runtime and runs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecnn.errors import ModelError, printable
+
+if TYPE_CHECKING:
+    from edgecnn.card import Json, ModelCard
+    from edgecnn.prescan import Outline, TensorInfo
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(help="Any .onnx file; one without a card is told as such.", metavar="MODEL")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the whole card.")] = False,
+) -> None:
+    """Show a model's card, inputs, outputs and operators."""
+    from edgecnn import prescan
+    from edgecnn.card import KEY, ModelCard, graph_hash
+
+    path = pathlib.Path(model)
+    if not path.is_file():
+        raise ModelError(f"{model}: no such file; name the file that `edgecnn export` wrote")
+    data = path.read_bytes()
+    try:
+        prescan.check(data)
+        outline = prescan.outline(data)
+        text = prescan.read_metadata(data).get(KEY)
+        card = ModelCard.from_json(text) if text is not None else None
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from error
+    digest = graph_hash(data)
+    if as_json:
+        record: dict[str, Json] = {"file": model, "size_bytes": len(data), "graph_sha256": digest}
+        record |= {"card": json.loads(card.to_json()) if card else None} | dataclasses.asdict(outline)
+        print(json.dumps(record, ensure_ascii=False, indent=2))  # noqa: T201
+        return
+    rows = [("file", f"{model}, {len(data):,} bytes"), *_card_rows(card, digest), *_outline_rows(outline)]
+    for name, value in rows:
+        print(f"{name:<12} {printable(value)}")  # noqa: T201
+
+
+def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
+    """The card's fields in words; of those that only newer programs know, the JSON."""
+    if card is None:
+        return [("card", "none: not exported by edgecnn; `edgecnn predict` refuses it"), ("graph", digest)]
+    spec = card.input
+    size = f"{spec.height}×{spec.width} {'RGB' if spec.channels == 3 else 'grey'}"
+    matches = "matches the card" if digest == card.graph_sha256 else "DIFFERS from the card: changed after the export"
+    rows = [
+        ("name", card.name),
+        ("labels", f"{len(card.labels)}: {', '.join(card.labels)}"),
+        ("pictures", f"{size}, fit {spec.fit}, filter {spec.filter}"),
+        ("precision", card.precision),
+        ("graph", f"{digest}, {matches}"),
+    ]
+    return rows + [(name, _words(value)) for name, value in card.more.items()]
+
+
+def _outline_rows(outline: Outline) -> list[tuple[str, str]]:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in outline.opsets.items())
+    operators = ", ".join(f"{name} {count}" for name, count in outline.operators.items())
+    return [
+        *(("input", _tensor(tensor)) for tensor in outline.inputs),
+        *(("output", _tensor(tensor)) for tensor in outline.outputs),
+        ("operators", f"{sum(outline.operators.values())}: {operators}"),
+        ("format", f"ONNX IR {outline.ir_version}, opset {opsets}, written by {outline.producer or 'unknown'}"),
+    ]
+
+
+def _tensor(tensor: TensorInfo) -> str:
+    return f"{tensor.name}: {tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+
+
+def _words(value: Json) -> str:
+    """A value of the card: numbers and text as they are, an object as ``name value, name value``."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

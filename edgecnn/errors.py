@@ -1,0 +1,124 @@
+"""Every exception edgecnn raises on purpose, and the exit code each one ends a command with.
+
+::
+
+    EdgecnnError                     70  (never raised itself)
+    ├── UsageError        ValueError   2  a wrong option, name or combination
+    │   └── MissingExtraError ImportError 2  a package of an extra is not installed
+    ├── SourceError       OSError      3  what was named to read from is missing or unusable
+    ├── DataError         ValueError   3  a data set or a run that cannot be used
+    ├── ImageError        ValueError   1  one picture that cannot be read; the others go on
+    ├── ModelError        ValueError   4  a model that is refused
+    ├── DeviceError       RuntimeError 5  a device that was asked for and did not start
+    ├── SinkError         OSError      6  results that cannot be written
+    └── AccuracyError     ValueError   7  an export that lost more accuracy than allowed
+
+Each also inherits the built-in exception that a caller would expect. A message is the rule, the value received and the
+remedy, in this order.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+
+
+class EdgecnnError(Exception):
+    """Base of all errors of edgecnn; catch it to catch them all."""
+
+    exit_code = 70
+
+
+class UsageError(EdgecnnError, ValueError):
+    """An option, a name or a combination of them that has no meaning."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UsageError, ImportError):
+    """A package that belongs to an optional extra is not installed."""
+
+
+class SourceError(EdgecnnError, OSError):
+    """What was named to read from does not exist or cannot be read."""
+
+    exit_code = 3
+
+
+class DataError(EdgecnnError, ValueError):
+    """A data set or a run directory from which the asked-for work cannot be done."""
+
+    exit_code = 3
+
+
+class ImageError(EdgecnnError, ValueError):
+    """One picture that cannot be decoded; work on the other pictures goes on."""
+
+    exit_code = 1
+
+
+class ModelError(EdgecnnError, ValueError):
+    """A model file that is refused: foreign, damaged, too new, or computing something else than it should."""
+
+    exit_code = 4
+
+
+class DeviceError(EdgecnnError, RuntimeError):
+    """A device that was asked for by name and did not start."""
+
+    exit_code = 5
+
+
+class SinkError(EdgecnnError, OSError):
+    """Results cannot be written where they were asked for."""
+
+    exit_code = 6
+
+
+class AccuracyError(EdgecnnError, ValueError):
+    """An exported model loses more accuracy than allowed."""
+
+    exit_code = 7
+
+
+def needs(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional package, or say which extra brings it.
+
+    Args:
+        module: Name of the module, ``"keras"``.
+        extra: The extra of edgecnn that installs it, ``"train"``.
+        purpose: What it is needed for, in words that complete "is needed …": ``"to train"``.
+
+    Raises:
+        MissingExtraError: The module is not installed. A module that is there but fails to import raises its own error.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"the package {module!r} is needed {purpose} and is not installed; "
+            f"in the checkout of edgecnn type: pip install -e '.[{extra}]'"
+        ) from error
+
+
+def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[str]) -> None:
+    """Check the names of options that a source or a sink was given in the query of its URI.
+
+    Raises:
+        UsageError: One of them is not known; the message lists those that are.
+    """
+    for name in received:
+        if name not in known:
+            rule = f"must be one of {', '.join(known)}" if known else "do not exist"
+            raise UsageError(f"options of {kind} {rule}; received {name!r}")
+
+
+def printable(text: str) -> str:
+    """Text that may be shown on a terminal: control characters, line ends and lone surrogates are escaped.
+
+    File names and labels come from elsewhere, and an escape sequence in one of them could rewrite the screen.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

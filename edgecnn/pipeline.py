@@ -1,0 +1,215 @@
+"""From sources through a model to the sinks, and the words and URIs that name both.
+
+::
+
+    run(open_source("photos/"), Classifier("signs.onnx"), open_sinks(["jsonl:out.jsonl"]))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import cast
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from edgecnn import plugins
+from edgecnn.classifier import Classifier
+from edgecnn.errors import UsageError
+from edgecnn.frames import Failure, Frame, Source
+from edgecnn.prediction import ErrorResult, Prediction, Result, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        frames: Pictures that were predicted.
+        failures: Inputs that gave no picture.
+        seconds: Wall time.
+    """
+
+    frames: int
+    failures: int
+    seconds: float
+
+
+def open_source(*uris: str) -> Source:
+    """Open one source, or several to be read one after the other.
+
+    Args:
+        uris: Each the path of a picture or a folder, a pattern such as ``photos/**/*.jpg``, or ``-`` for standard
+            input. A path that exists is a path, whatever else its name could mean (``./-`` is a file called ``-``).
+
+    Raises:
+        SourceError: What was named is missing or holds nothing.
+        UsageError: An unknown option in a query.
+    """
+    with contextlib.ExitStack() as opened:
+        sources = []
+        for uri in uris:
+            sources.append(_open_one(uri))
+            opened.callback(sources[-1].close)
+        opened.pop_all()
+    return _Chain(sources)
+
+
+def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
+    """Open sinks that all get every result.
+
+    Args:
+        uris: ``jsonl:-``, ``csv:out.csv``, ``table:-`` …; ``-`` is standard output.
+        top: How many labels to pass on, where a URI does not say it (``jsonl:-?top=5``).
+
+    Raises:
+        UsageError: An unknown sink or option, or none at all.
+        SinkError: One cannot be written.
+    """
+    if not uris:
+        raise UsageError("a run needs a sink; received none: type jsonl:- for standard output")
+    schemes = _schemes("edgecnn.sinks")
+    with contextlib.ExitStack() as opened:
+        sinks: list[Sink] = []
+        for uri in uris:
+            scheme = uri.partition(":")[0]
+            if scheme not in schemes:
+                raise UsageError(f"a sink must begin with one of {', '.join(schemes)} and a colon; received {uri!r}")
+            place, options = _split_query(uri)
+            sinks.append(schemes[scheme].open(place, {"top": str(top)} | options))
+            opened.callback(sinks[-1].close)
+        opened.pop_all()
+    return _Fan(sinks)
+
+
+def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Summary:
+    """Predict every frame of a source, in order, and close source and sinks at the end, however it comes.
+
+    Args:
+        source: From `open_source`.
+        model: The model; it stays open.
+        sinks: From `open_sinks`.
+        batch: Frames per inference. More is quicker on many cores or a GPU, and holds results back until it is full.
+
+    Raises:
+        UsageError: `batch` below 1.
+        SinkError: Results cannot be written.
+        ModelError: The model fails.
+    """
+    started = time.perf_counter()
+    frames = failures = 0
+    with contextlib.closing(source), contextlib.closing(sinks):
+        if batch < 1:
+            raise UsageError(f"batch must be 1 or more; received {batch}")
+        for results in _predicted(source, model, batch):
+            for result in results:
+                sinks.write(result)
+                failures += isinstance(result, ErrorResult)
+                frames += isinstance(result, Result)
+    return Summary(frames, failures, time.perf_counter() - started)
+
+
+def _predicted(source: Source, model: Classifier, batch: int) -> Iterator[list[Result | ErrorResult]]:
+    """Results in the order of the source; a failure waits for the frames before it."""
+    waiting: list[Frame | Failure] = []
+    count = 0
+    for item in source:
+        waiting.append(item)
+        count += isinstance(item, Frame)
+        if count == batch or count == 0:
+            yield _predict(waiting, model)
+            waiting, count = [], 0
+    yield _predict(waiting, model)
+
+
+def _predict(items: Sequence[Frame | Failure], model: Classifier) -> list[Result | ErrorResult]:
+    frames = [item for item in items if isinstance(item, Frame)]
+    times: list[dict[str, float]] = []
+    fitted = []
+    for frame in frames:
+        begin = time.perf_counter()
+        fitted.append(model.fit(frame.image))
+        times.append({"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000})
+    begin = time.perf_counter()
+    rows = iter(model.scores(np.stack(fitted)) if fitted else ())
+    inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(frames))
+    clocks = iter(times)
+    name = f"{model.card.name}@{model.card.graph_sha256[:12]}"
+    return [
+        Result(
+            item.source,
+            Prediction(next(rows), model.card.labels),
+            name,
+            model.device,
+            next(clocks) | {"inference": inference_ms},
+        )
+        if isinstance(item, Frame)
+        else ErrorResult(item.source, " ".join(str(item.error).split()))
+        for item in items
+    ]
+
+
+class _Chain:
+    """Sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        for source in self._sources:
+            yield from source
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as stack:  # closes the others too where one fails
+            for source in self._sources:
+                stack.callback(source.close)
+
+
+class _Fan:
+    """Sinks that all get the same."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+
+    def write(self, result: Result | ErrorResult) -> None:
+        for sink in self._sinks:
+            sink.write(result)
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+
+
+def _open_one(uri: str) -> Source:
+    schemes = _schemes("edgecnn.sources")
+    scheme = uri.partition(":")[0].partition("?")[0]
+    is_path = uri != "-" and os.path.lexists(uri)
+    if is_path or scheme not in schemes:
+        scheme, place, options = "file", uri, dict[str, str]()
+    else:
+        place, options = _split_query(uri)
+    return cast(Source, schemes[scheme].open(place, options))
+
+
+def _schemes(package: str) -> Mapping[str, ModuleType]:
+    """The plug-in for each scheme of a package."""
+    modules = [plugins.load(package, name) for name in plugins.names(package)]
+    return {scheme: module for module in modules for scheme in module.SCHEMES}
+
+
+def _split_query(uri: str) -> tuple[str, dict[str, str]]:
+    """``"jsonl:out.jsonl?top=5"`` → ``("jsonl:out.jsonl", {"top": "5"})``."""
+    place, _, query = uri.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise UsageError(f"options after ? must be name=value, joined by &; received {query!r}") from error
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise UsageError(f"an option must be given once; received {query!r}")
+    return place, dict(pairs)

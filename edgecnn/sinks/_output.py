@@ -1,0 +1,98 @@
+"""The text file or standard output that a sink writes lines to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+from urllib.parse import unquote
+
+from edgecnn.errors import SinkError, UsageError, refuse_unknown_options
+
+_DEFAULT_TOP = 3
+
+
+class Lines:
+    """Lines of text to standard output (``-``) or a file; each is whole and out as soon as it is written.
+
+    A file is written in place and not under a temporary name, so that another program can follow it while it grows.
+
+    Args:
+        uri: ``scheme:-`` or ``scheme:path``; ``%3F`` in a path stands for ``?``, which would begin the query.
+
+    Raises:
+        SinkError: The file cannot be made, or holds something that is not text and would be lost.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._path = unquote(uri.partition(":")[2])
+        self._stream: TextIO | None = None
+        if not self._path:
+            raise UsageError(f"a sink must name where to write; received {uri!r}: type {uri}- or {uri}results.txt")
+        if self._path == "-":
+            if sys.stdout is None:
+                raise SinkError("standard output is closed; name a file with -o")
+            self._stream = sys.stdout
+            return
+        _refuse_to_destroy(self._path)
+        try:
+            self._stream = open(self._path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, line: str) -> None:
+        """Write one line and send it off.
+
+        Raises:
+            SinkError: The disk is full, or the file was closed.
+            BrokenPipeError: Whoever read it has gone.
+        """
+        if self._stream is None:
+            raise SinkError("a closed sink cannot be written to; open it again")
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Close the file; standard output stays open. Idempotent."""
+        stream, self._stream = self._stream, None
+        if stream is None or self._path == "-":
+            return
+        try:
+            stream.close()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> SinkError:
+        return SinkError(f"results cannot be written to {self._path!r} ({error.strerror}); name another file")
+
+
+def read_top(kind: str, options: Mapping[str, str]) -> int:
+    """The option ``top``, which is the only one of the sinks that write text.
+
+    Raises:
+        UsageError: Another option, or no number from 1 on.
+    """
+    refuse_unknown_options(f"the sink {kind}", options, ("top",))
+    text = options.get("top", str(_DEFAULT_TOP))
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"top must be a number from 1 on; received {text!r}")
+    return int(text)
+
+
+def _refuse_to_destroy(path: str) -> None:
+    """``-o *.jpg`` makes the shell name the first photo as the output: what is no text is not overwritten."""
+    if not os.path.isfile(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(256)
+    except OSError:
+        return  # opening it for writing tells what is wrong
+    if any(byte < 32 and byte not in b"\t\r\n" for byte in beginning):
+        raise SinkError(f"{path!r} exists and holds no text, so it is not overwritten; name another file")

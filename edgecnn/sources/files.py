@@ -1,0 +1,129 @@
+"""Pictures in files: one file, all files of a folder, or a quoted pattern such as ``'photos/**/*.jpg'``.
+
+Every file is tried, in natural order (``2.jpg`` before ``10.jpg``) and once per folder, whatever symbolic links do.
+Hidden files and folders are passed over, as a shell does. A file that is no picture is a `Failure`, and the rest goes
+on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from edgecnn.decode import decode_file
+from edgecnn.errors import ImageError, SourceError, refuse_unknown_options
+from edgecnn.frames import Failure, Frame
+
+SCHEMES = ("file",)
+
+_PATTERN = re.compile(r"[*?\[]")
+_REMEDY = "name a picture, a folder of pictures, a quoted pattern such as 'photos/*.jpg', or - for standard input"
+
+
+def open(uri: str, options: Mapping[str, str]) -> Files:
+    """Find the files of a path, a folder or a pattern; they are read when the source is iterated.
+
+    Args:
+        uri: The path as it is, or after ``file:``.
+        options: None exist.
+
+    Raises:
+        UsageError: Any option.
+        SourceError: Nothing there, no file in the folder, none that matches, or not a regular file.
+    """
+    refuse_unknown_options("the source file", options, ())
+    path = uri if os.path.lexists(uri) else uri.removeprefix("file:")
+    if os.path.isdir(path):
+        return Files(_some(list(_in_folder(path, None)), f"no file in the folder {path!r}"))
+    if os.path.exists(path):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise SourceError(f"a source must be a regular file or a folder; {path!r} is a device, a pipe or a socket")
+        return Files([path])
+    if _PATTERN.search(path):
+        return Files(_some(list(_matching(path)), f"no file matches the pattern {path!r}"))
+    raise SourceError(f"no file or folder {path!r}; {_REMEDY}")
+
+
+class Files:
+    """A source of the pictures in `paths`, in this order."""
+
+    def __init__(self, paths: Sequence[str | Failure]) -> None:
+        self._paths = paths
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        """Read and decode one file after the other."""
+        for index, path in enumerate(self._paths):
+            if isinstance(path, Failure):
+                yield path
+                continue
+            started = time.perf_counter()
+            try:
+                image = decode_file(path)
+            except (ImageError, SourceError) as error:
+                yield Failure(path, error)
+            else:
+                yield Frame(image, path, index, (time.perf_counter() - started) * 1000)
+
+    def close(self) -> None:
+        """Nothing to give back: no file stays open."""
+
+
+def _some(paths: list[str | Failure], nothing: str) -> list[str | Failure]:
+    if not paths:
+        raise SourceError(f"{nothing}; {_REMEDY}")
+    return paths
+
+
+def _in_folder(folder: str, depth: int | None) -> Iterator[str | Failure]:
+    """Files of a folder and of those in it, in natural order, `depth` folders deep at most (None: all)."""
+    waiting: list[tuple[str, int]] = [(folder, 0)]
+    seen: set[tuple[int, int]] = set()  # a symbolic link may lead back to a folder that holds it
+    while waiting:
+        path, level = waiting.pop()
+        if level == 0 or os.path.isdir(path):
+            try:
+                status = os.stat(path)
+                names = sorted(os.listdir(path), key=_natural, reverse=True)
+            except OSError as error:
+                yield Failure(
+                    path, SourceError(f"a folder that cannot be opened ({error.strerror}); check its permissions")
+                )
+                continue
+            if (status.st_dev, status.st_ino) not in seen and (depth is None or level <= depth):
+                seen.add((status.st_dev, status.st_ino))
+                waiting.extend((os.path.join(path, name), level + 1) for name in names if not name.startswith("."))
+        else:
+            yield path
+
+
+def _matching(pattern: str) -> Iterator[str | Failure]:
+    """Files that a pattern names; ``**`` stands for any number of folders."""
+    parts = pattern.split("/")
+    plain = next(i for i, part in enumerate(parts) if _PATTERN.search(part))
+    base, wanted = "/".join(parts[:plain]), parts[plain:]
+    prefix = f"{base}/" if plain else ""
+    folder = prefix or "./"
+    if not os.path.isdir(folder):
+        return
+    for path in _in_folder(folder, None if "**" in wanted else len(wanted) - 1):
+        if isinstance(path, Failure):
+            yield path
+        elif _matches(path.removeprefix(folder).split("/"), wanted):
+            yield prefix + path.removeprefix(folder)
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[i:], pattern[1:] or ["*"]) for i in range(len(parts)))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which ``2.jpg`` comes before ``10.jpg``."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,1 @@
+"""One file per network; its file name is its name."""

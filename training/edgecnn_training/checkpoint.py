@@ -1,0 +1,164 @@
+"""Checkpoints of a run: a folder each, complete or not there at all.
+
+``checkpoints/step-000421/`` holds ``model.keras`` (network, weights, optimiser; Keras opens it) and ``state.json``. A
+checkpoint is written under a temporary name and then renamed, so that a crash leaves the ones before it as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+
+from edgecnn.errors import DataError
+
+_PREFIX = "step-"
+_KEEP = 2  # the newest ones; the best one stays beside them
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where training stood.
+
+    Attributes:
+        step: Batches seen since the beginning of the run.
+        epoch: Whole epochs done.
+        validation_top1: Accuracy on the validation split, 0 to 1; None in the middle of an epoch, or without one.
+        sha256: Of ``model.keras``, in hex.
+    """
+
+    step: int
+    epoch: int
+    validation_top1: float | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint on disk.
+
+    Attributes:
+        path: Its folder.
+        state: Where training stood.
+    """
+
+    path: Path
+    state: State
+
+    @property
+    def model_path(self) -> Path:
+        """The network, its weights and its optimiser, in Keras's own format."""
+        return self.path / "model.keras"
+
+    def load(self) -> keras.Model:
+        """The network with its weights, uncompiled.
+
+        Raises:
+            DataError: The file is not the one that was saved.
+        """
+        self.check()
+        return keras.models.load_model(self.model_path, compile=False)
+
+    def restore(self, model: keras.Model) -> None:
+        """Load weights and optimiser into a compiled and built model of the same network.
+
+        Raises:
+            DataError: The file is not the one that was saved.
+        """
+        self.check()
+        model.load_weights(self.model_path)
+
+    def check(self) -> None:
+        """Compare the file with its hash.
+
+        Raises:
+            DataError: They differ.
+        """
+        if not self.model_path.is_file() or _sha256(self.model_path) != self.state.sha256:
+            raise DataError(
+                f"a checkpoint must be as it was saved; {self.model_path} is damaged: "
+                f"delete the folder {self.path}, the checkpoint before it is then used"
+            )
+
+
+def save(folder: Path, model: keras.Model, *, step: int, epoch: int, validation_top1: float | None) -> Checkpoint:
+    """Write a checkpoint of `model` and delete those no longer needed.
+
+    Args:
+        folder: The run's folder of checkpoints.
+        model: Compiled model.
+        step: Batches seen.
+        epoch: Whole epochs done.
+        validation_top1: Accuracy on the validation split, 0 to 1.
+
+    Raises:
+        DataError: The disk is full or cannot be written to; the checkpoints before this one are untouched.
+    """
+    final = folder / f"{_PREFIX}{step:08d}"
+    temporary = folder / f".{final.name}.partial"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        model.save(temporary / "model.keras")
+        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"))
+        (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n")
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise DataError(f"a checkpoint must be written to {folder}: {error}; free some space, then --resume") from error
+    _prune(folder)
+    return Checkpoint(final, state)
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """All complete checkpoints of a run, oldest first."""
+    found = []
+    for path in sorted(folder.glob(f"{_PREFIX}*")):
+        try:
+            state = State(**json.loads((path / "state.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            continue  # not complete: nothing we wrote
+        found.append(Checkpoint(path, state))
+    return found
+
+
+def latest(folder: Path) -> Checkpoint:
+    """The newest checkpoint.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = list_checkpoints(folder)
+    if not found:
+        raise DataError(f"a run must have a checkpoint; {folder} holds none: train again into a new --run")
+    return found[-1]
+
+
+def best(folder: Path) -> Checkpoint:
+    """The checkpoint with the highest validation accuracy, the later one of equals; without any, the newest one.
+
+    Raises:
+        DataError: There is none.
+    """
+    newest = latest(folder)
+    measured = [c for c in list_checkpoints(folder) if c.state.validation_top1 is not None]
+    return max(measured, key=lambda c: (c.state.validation_top1, c.state.step), default=newest)
+
+
+def _prune(folder: Path) -> None:
+    found = list_checkpoints(folder)
+    keep = {c.path for c in found[-_KEEP:]} | {best(folder).path}
+    for checkpoint in found:
+        if checkpoint.path not in keep:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,180 @@
+"""The training commands: train, evaluate, export and the lists.
+
+This module imports only Typer, so that ``edgecnn --help`` shows every command everywhere, at once. What a command needs
+is imported when it runs; where the extra ``train`` is not installed, that is a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `edgecnn train` made.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with IDX files, "
+            "a CSV or JSONL manifest, or a name; see `edgecnn datasets`. May be left out with --resume.",
+            show_default=False,
+        ),
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="Network: a name of `edgecnn architectures`, or a file. Default: small.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A name of `edgecnn recipes`, or a TOML file.")] = "default",
+    run: Annotated[
+        Path | None, typer.Option(help="Directory for the run. Default: a new one below runs/.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Size for the network in pixels: 64, or HEIGHTxWIDTH. Default: the pictures' own if all are equal and "
+            "at most 64, else 64."
+        ),
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="1 for grey, 3 for RGB. Default: as the pictures.")] = None,
+    fit: Annotated[str, typer.Option(help="How pictures come to that size: crop, stretch or pad.")] = "crop",
+    split: Annotated[
+        str, typer.Option(help="random, or ordered: the last tenths by file name, for bursts and video.")
+    ] = "random",
+    seed: Annotated[int | None, typer.Option(help="Start of the training's random numbers. Default: 0.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted --run.")] = False,
+) -> None:
+    """Train a network on pictures of your own; makes a run directory."""
+    from edgecnn.errors import UsageError
+    from edgecnn_training.backend import start_keras
+
+    given = {
+        "arch": arch,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    if resume:
+        changed = [f"--{key.replace('_', '-')}" for key, value in given.items() if value is not None]
+        changed += ["--set"] * bool(set_) + ["--size"] * bool(size)
+        if run is None:
+            raise UsageError("--resume goes on with a run; name it with --run")
+        if changed:
+            raise UsageError(f"--resume goes on with the run's own recipe; leave out {', '.join(changed)}")
+        start_keras("to train")
+        from edgecnn_training import trainer
+
+        finished = trainer.resume(run, data)
+    else:
+        if data is None:
+            raise UsageError("DATA must be named, for instance: edgecnn train photos/")
+        from edgecnn_training.options import parse_size, recipe_changes
+
+        changes, pixels = recipe_changes(given, set_ or []), parse_size(size)
+        start_keras("to train")
+        from edgecnn_training import trainer
+
+        request = trainer.Request(
+            data=data,
+            run=run,
+            recipe=recipe,
+            changes=changes,
+            size=pixels,
+            channels=channels,
+            fit=fit,
+            split=split,
+        )
+        finished = trainer.train(request)
+    if not finished:
+        raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory or an exported .onnx file.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for `edgecnn train`; its test split, or all of it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Write the confusion matrix to this PNG. Default: into the RUN.")
+    ] = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Go on although the run has seen some of the pictures.")
+    ] = False,
+) -> None:
+    """Measure the accuracy of a run or of an exported model on labelled pictures."""
+    from edgecnn_training import evaluate as evaluation
+
+    evaluation.evaluate_command(model, data, as_json=as_json, confusion=confusion, allow_leak=allow_leak)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")] = Path("model.onnx"),
+    quantize: Annotated[
+        str, typer.Option(help="auto: int8 if it loses no accuracy, else float32; int8: or fail; none: float32.")
+    ] = "auto",
+    max_drop: Annotated[float, typer.Option(help="Percentage points of accuracy that int8 may lose.")] = 0.5,
+    data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it moved.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
+) -> None:
+    """Turn a run into one ONNX file, quantised where that loses no accuracy, and prove it."""
+    from edgecnn_training.backend import start_keras
+
+    start_keras("to export")
+    from edgecnn_training.export import exporter
+
+    exporter.export(run, output, quantize=quantize, max_drop=max_drop, data=data, name=name)
+
+
+@app.command()
+def architectures() -> None:
+    """List the networks."""
+    _list("architectures")
+
+
+@app.command()
+def datasets() -> None:
+    """List the kinds of data sets that can be read."""
+    _list("datasets")
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes."""
+    from edgecnn_training import recipe
+
+    _print((name, recipe.read(name).description) for name in recipe.names())
+
+
+def _list(package: str) -> None:
+    from edgecnn import plugins
+
+    full = f"edgecnn_training.{package}"
+    _print((name, plugins.summary(full, name)) for name in plugins.names(full))
+
+
+def _print(rows: Iterable[tuple[str, str]]) -> None:
+    """Name and description: columns on a terminal, JSON lines otherwise."""
+    import json
+    import sys
+
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    for name, description in rows:
+        line = json.dumps({"name": name, "description": description}, ensure_ascii=False)
+        typer.echo(f"{name:<{width}}  {description}" if sys.stdout.isatty() else line)

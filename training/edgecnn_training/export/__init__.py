@@ -1,0 +1,1 @@
+"""From a Keras model to one proven ONNX file."""

@@ -1,0 +1,100 @@
+"""A Keras network → a float32 ONNX graph that takes uint8 pictures and gives probabilities.
+
+Scaling and Softmax join the graph here. ``tf2onnx.convert.from_function`` is used because the other routes fail with
+Keras 3: ``from_keras`` raises a KeyError, ``model.export`` loses the tensors' names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecnn.card import InputSpec
+from edgecnn.errors import ModelError, needs
+from edgecnn_training.export.quantize import fold
+from edgecnn_training.pictures import Normalization
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+OPSET = 17
+IR_VERSION = 8
+INPUT, OUTPUT = "image", "scores"
+
+_TRAINING_ONLY = ("BatchNormalization", "Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "Multinomial")
+
+
+def to_onnx(model: keras.Model, spec: InputSpec, normalization: Normalization) -> onnx.ModelProto:
+    """Convert a network with logits.
+
+    Args:
+        model: float32 ``(N, H, W, C)``, normalised → logits.
+        spec: Size and channels of the pictures.
+        normalization: Becomes the graph's first nodes.
+
+    Returns:
+        uint8 ``image`` ``(N, H, W, C)`` → float32 ``scores`` ``(N, classes)``; opset 17, IR 8, batch-norm folded.
+
+    Raises:
+        ModelError: The network holds something that has no place in an exported file; the message names it.
+    """
+    tf = needs("tensorflow", "train", "to export")
+    tf2onnx = needs("tf2onnx", "train", "to export")
+    mean = np.asarray(normalization.mean, np.float32)
+    scale = np.float32(1) / np.asarray(normalization.std, np.float32)
+    signature = [tf.TensorSpec([None, spec.height, spec.width, spec.channels], tf.uint8, name=INPUT)]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]  # TensorFlow ships no types
+    def serve(image: object) -> dict[str, object]:
+        pixels = (tf.cast(image, tf.float32) - mean) * scale
+        return {OUTPUT: tf.nn.softmax(model(pixels, training=False))}
+
+    try:
+        graph, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
+    except (ValueError, NotImplementedError, RuntimeError, KeyError) as error:
+        raise ModelError(f"the network cannot be written as ONNX: {error}") from error
+    return _checked(_folded(graph))
+
+
+def _folded(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold batch normalisation and constants, then drop what the folding leaves behind."""
+    onnx = needs("onnx", "train", "to export")
+    with tempfile.TemporaryDirectory(prefix="edgecnn-export-") as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        onnx.save(graph, str(before))
+        fold(before, after)
+        return tidy(onnx.load(str(after)))
+
+
+def tidy(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Leave only ONNX's own operator set, and the IR version that old runtimes read."""
+    onnx = needs("onnx", "train", "to export")
+    foreign = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
+    if foreign:
+        raise ModelError(f"an exported graph must use ONNX's own operators only; received the domains {foreign}")
+    del graph.opset_import[:]
+    graph.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    del graph.metadata_props[:]
+    graph.ir_version = IR_VERSION
+    graph.producer_name = "edgecnn"
+    graph.doc_string = graph.graph.doc_string = ""
+    return graph
+
+
+def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Refuse what works in training only."""
+    onnx = needs("onnx", "train", "to export")
+    onnx.checker.check_model(graph, full_check=True)
+    operators = Counter(node.op_type for node in graph.graph.node)
+    left = [name for name in _TRAINING_ONLY if operators[name]]
+    if left:
+        raise ModelError(
+            f"an exported graph must not hold {', '.join(left)}: batch normalisation must follow a convolution or a "
+            "dense layer, and augmentation belongs into the recipe, not into the network"
+        )
+    return graph

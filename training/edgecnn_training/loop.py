@@ -1,0 +1,233 @@
+"""The training loop: epochs, validation, metrics, checkpoints, and a clean end on Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import keras
+import numpy as np
+
+from edgecnn.errors import UsageError
+from edgecnn_training import checkpoint as checkpoints
+from edgecnn_training import screen
+from edgecnn_training.accuracy import Scorer, in_batches
+from edgecnn_training.batches import Batches, steps_per_epoch
+from edgecnn_training.checkpoint import Checkpoint
+from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
+from edgecnn_training.recipe import Recipe
+from edgecnn_training.run import Run
+from edgecnn_training.schedules import schedule
+
+
+class Stop:
+    """A wish to stop, set by the first Ctrl-C or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.wished = False
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM while this is open; outside the main thread they are left alone."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self.wished = True
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
+    """Give a network the recipe's optimiser, schedule and loss.
+
+    Args:
+        model: Network with logits for outputs.
+        recipe: How to train it.
+        steps: Length of the whole run, in batches.
+    """
+    rate = schedule(recipe.schedule, recipe.learning_rate, steps, recipe.warmup)
+    decay = recipe.weight_decay or None
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    elif recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+    if decay or recipe.optimizer == "adamw":
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    # XLA costs this CPU 1.7 times the time on networks of this size
+    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="top1")], jit_compile=False)
+    optimizer.build(model.trainable_variables)
+
+
+def keras_scorer(model: keras.Model, normalization: Normalization) -> Scorer:
+    """Probabilities from a network with logits, as `in_batches` wants them."""
+
+    def scorer(images: Images) -> Floats:
+        logits = np.asarray(model.predict_on_batch(normalization(images)), np.float64)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        scores: Floats = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+        return scores
+
+    return scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The pictures a run trains and validates on; `validation` may be empty."""
+
+    train: Pictures
+    validation: Pictures
+
+
+def fit(run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None) -> bool:
+    """Train to the end of the recipe, or until Ctrl-C.
+
+    Args:
+        run: Where metrics and checkpoints go.
+        model: Network with logits for outputs, uncompiled.
+        splits: What to train and validate on.
+        resume: Continue from here; None begins.
+
+    Returns:
+        True when all epochs are done, False when interrupted; a checkpoint holds what was reached.
+
+    Raises:
+        UsageError: The loss is no longer a finite number.
+    """
+    recipe, info = run.info.recipe, run.info
+    per_epoch = steps_per_epoch(len(splits.train), recipe.batch_size)
+    compile_model(model, recipe, per_epoch * recipe.epochs)
+    step = resume.state.step if resume else 0
+    if resume:
+        resume.restore(model)
+        run.rewind_metrics(step)
+    batches = Batches(
+        splits.train,
+        len(info.labels),
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augmentation=recipe.augmentation,
+        normalization=info.normalization,
+        epoch=step // per_epoch,
+        first=step % per_epoch,
+    )
+    stop = Stop()
+    with stop.on_signals(), screen.bar() as progress:
+        task = progress.add_task("", total=per_epoch * recipe.epochs, completed=step, note="")
+        journal = _Journal(run, splits.validation, stop, per_epoch, step)
+        journal.advance = lambda text, note: progress.update(task, description=text, note=note, completed=journal.step)
+        if batches.first:  # an interrupted epoch: its remaining batches first
+            model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[journal])
+            batches = _whole(batches, journal.step // per_epoch)
+        done = journal.step // per_epoch
+        if not stop.wished and done < recipe.epochs:
+            model.fit(batches, initial_epoch=done, epochs=recipe.epochs, shuffle=False, verbose=0, callbacks=[journal])
+    return journal.step >= per_epoch * recipe.epochs
+
+
+def _whole(batches: Batches, epoch: int) -> Batches:
+    """The epochs after a half one, from their first batch; a new object, since Keras reads a length only once."""
+    return Batches(
+        batches.pictures,
+        batches.classes,
+        batch_size=batches.batch_size,
+        seed=batches.seed,
+        augmentation=batches.augmentation,
+        normalization=batches.normalization,
+        epoch=epoch,
+    )
+
+
+class _Journal(keras.callbacks.Callback):
+    """Counts batches, validates, writes metrics and checkpoints at each epoch's end, and stops when that is wished."""
+
+    def __init__(self, run: Run, validation: Pictures, stop: Stop, per_epoch: int, step: int) -> None:
+        super().__init__()
+        self.run, self.validation, self.stop = run, validation, stop
+        self.per_epoch, self.step = per_epoch, step
+        self.advance = lambda text, note: None
+        self._note = ""
+        self._began = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        """Start the epoch's clock."""
+        self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        """Count, show, and stop after this batch when that is wished."""
+        self.step += 1
+        if self.step % 10 == 0 or self.step % self.per_epoch == 0:
+            epoch = (self.step - 1) // self.per_epoch + 1
+            self.advance(f"epoch {epoch}/{self.run.info.recipe.epochs}", self._note)
+        if self.stop.wished:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Validate, write the metrics, save a checkpoint; only the checkpoint in the middle of an epoch."""
+        done, rest = divmod(self.step, self.per_epoch)
+        if rest:
+            checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=done, validation_top1=None)
+            return
+        logs = logs or {}
+        if not math.isfinite(logs["loss"]):
+            rate = self.run.info.recipe.learning_rate
+            raise UsageError(
+                f"the loss must stay a finite number; it became {logs['loss']} in epoch {done}: "
+                f"train again with a --learning-rate below {rate:g}"
+            )
+        seconds = time.monotonic() - self._began
+        values: dict[str, float | int | None] = {"epoch": done, "step": self.step, "seconds": round(seconds, 3)}
+        values |= {"learning_rate": _rate(self.model, self.step - 1)}
+        values |= {"train_loss": logs["loss"], "train_top1": logs["top1"]}
+        values |= self._validate()
+        top1 = values.get("validation_top1")
+        checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=done, validation_top1=top1)
+        self.run.append_metrics(values)
+        self._show(values)
+
+    def _validate(self) -> dict[str, float]:
+        if not len(self.validation):
+            return {}
+        scorer = keras_scorer(self.model, self.run.info.normalization)
+        scores = in_batches(scorer, self.validation.images, self.validation.rows)
+        truth = self.validation.class_index
+        own = scores[np.arange(len(truth)), truth]
+        return {
+            "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
+            "validation_top1": float((scores.argmax(1) == truth).mean()),
+        }
+
+    def _show(self, values: dict[str, float | int | None]) -> None:
+        parts = [f"loss {values['train_loss']:.3f}", f"train {screen.percent(values['train_top1'] or 0)}"]
+        if values.get("validation_top1") is not None:
+            parts.append(f"validation {screen.percent(values['validation_top1'] or 0)}")
+        parts.append(f"{values['seconds']:.1f} s an epoch")
+        self._note = "  ".join(parts)
+        screen.progress_line(f"epoch {values['epoch']}/{self.run.info.recipe.epochs}  {self._note}")
+
+
+def _rate(model: keras.Model, step: int) -> float:
+    """Learning rate that the batch `step` was trained with."""
+    rate = getattr(model.optimizer, "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(keras.ops.convert_to_numpy(rate(step)))
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))

@@ -1,0 +1,211 @@
+"""A recipe: everything that decides how a network is trained, in one flat TOML file.
+
+A recipe names only what differs from the one it ``extends``; an unknown key is an error. What a run used in the end,
+options of the command line included, is written beside its checkpoints as ``recipe.toml``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgecnn import plugins
+from edgecnn.errors import UsageError
+from edgecnn_training.augment import Augmentation
+
+PACKAGE = "edgecnn_training.recipes"
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("one-cycle", "cosine", "exponential", "constant")
+Value = str | int | float | bool
+
+_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "epochs": (lambda v: 1 <= v <= 100_000, "1 or more"),
+    "min_steps": (lambda v: 0 <= v <= 10_000_000, "0 or more"),
+    "batch_size": (lambda v: 1 <= v <= 65_536, "1 to 65536"),
+    "learning_rate": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
+    "weight_decay": (lambda v: 0 <= v < 1, "0 to below 1"),
+    "warmup": (lambda v: 0 <= v < 1, "0 to below 1, a share of the run"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "0 to below 1"),
+    "shift": (lambda v: 0 <= v <= 0.5, "0 to 0.5, a share of the side"),
+    "rotate": (lambda v: 0 <= v <= 45, "0 to 45 degrees"),
+    "seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
+    "split_seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
+}
+_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is trained. Every field is a key of the TOML file.
+
+    Attributes:
+        description: One line for ``edgecnn recipes``.
+        arch: Name of an architecture, or path of a file with one.
+        options: What the architecture's ``build`` takes beside the shape, for instance ``dropout``.
+        epochs: Passes over the training split.
+        min_steps: Epochs are added for small data sets until the run has this many steps.
+        batch_size: Pictures per step.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (Nesterov, momentum 0.9).
+        learning_rate: Highest learning rate.
+        schedule: Its course, see `edgecnn_training.schedules`.
+        warmup: Share of the run in which ``"one-cycle"`` rises.
+        weight_decay: Decoupled weight decay of kernels; never of biases and batch normalisation.
+        label_smoothing: Share of the label spread evenly over all classes.
+        shift: Largest random move, as a share of the side.
+        rotate: Largest random turn, in degrees.
+        flip: Whether half of the pictures are mirrored; wrong for letters, digits and signs.
+        seed: Start of the random numbers of the training: first weights, order, augmentation, dropout.
+        split_seed: Start of those that split the data; the same for runs that are to be compared.
+    """
+
+    description: str = ""
+    arch: str = "small"
+    options: Mapping[str, Value] = field(default_factory=dict)
+    epochs: int = 30
+    min_steps: int = 1500
+    batch_size: int = 128
+    optimizer: str = "adamw"
+    learning_rate: float = 4e-3
+    schedule: str = "one-cycle"
+    warmup: float = 0.15
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    shift: float = 0.07
+    rotate: float = 10.0
+    flip: bool = False
+    seed: int = 0
+    split_seed: int = 0
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The recipe's moves, turns and flips."""
+        return Augmentation(self.shift, self.rotate, self.flip)
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML that `read` accepts."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        options = values.pop("options")
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
+        if options:
+            lines += ["", "[options]"] + [f"{key} = {_toml(value)}" for key, value in options.items()]
+        return "\n".join(lines) + "\n"
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with edgecnn."""
+    return plugins.names(PACKAGE, ".toml")
+
+
+def read(name: str, changes: Mapping[str, object] | None = None) -> Recipe:
+    """Read a recipe with all that it extends.
+
+    Args:
+        name: Name of one of ours, or the path of a TOML file.
+        changes: Keys that win over the file, from the command line; None values are left out.
+
+    Raises:
+        UsageError: No such recipe, not TOML, an unknown key, or a value out of range; the message names it.
+    """
+    values = _resolved(name, ())
+    values |= {key: value for key, value in (changes or {}).items() if value is not None}
+    return checked(values, name)
+
+
+def checked(values: Mapping[str, object], name: str) -> Recipe:
+    """A recipe from its keys, each one checked.
+
+    Raises:
+        UsageError: An unknown key or a value out of range.
+    """
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    defaults = Recipe()
+    clean: dict[str, object] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UsageError(_unknown_key(key, name, list(fields)))
+        clean[key] = _checked_value(f"recipe {name}: {key}", value, getattr(defaults, key))
+        if key in _RULES and not _RULES[key][0](clean[key]):  # type: ignore[arg-type]  # a number, by its default
+            raise UsageError(f"recipe {name}: {key} must be {_RULES[key][1]}; received {value!r}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise UsageError(f"recipe {name}: {key} must be one of {', '.join(_CHOICES[key])}; received {value!r}")
+    return Recipe(**clean)  # type: ignore[arg-type]  # checked above, field by field
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """``key=value`` of the command line; the value as TOML, or as text where it is no TOML.
+
+    Raises:
+        UsageError: There is no ``=``.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"--set takes key=value, for instance --set rotate=5; received {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _resolved(name: str, above: tuple[str, ...]) -> dict[str, object]:
+    if name in above:
+        raise UsageError(f"a recipe must not extend itself; received {' → '.join((*above, name))}")
+    path = _find(name, above)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"a recipe must be a readable TOML file; {path}: {error}") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise UsageError(f"recipe {name}: extends must be the name of a recipe; received {parent!r}")
+    if parent.endswith(".toml"):
+        parent = str(path.parent / parent)
+    return _resolved(parent, (*above, name)) | values
+
+
+def _find(name: str, above: tuple[str, ...]) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        if not Path(name).is_file():
+            raise UsageError(f"a recipe given by path must be an existing TOML file; received {name!r}")
+        return Path(name)
+    if name not in names():
+        error = plugins.unknown("a recipe", name, names())
+        raise UsageError(f"{error} (in recipe {above[-1]})" if above else str(error))
+    return plugins.folder(PACKAGE) / f"{name.replace('-', '_')}.toml"
+
+
+def _checked_value(what: str, value: object, default: object) -> object:
+    """`value` in the type of `default`; whole numbers pass for fractions, nothing else passes for another."""
+    if isinstance(default, bool):
+        fine = isinstance(value, bool)
+    elif isinstance(default, int):
+        fine = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(default, float):
+        fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+        value = float(value) if fine else value  # type: ignore[arg-type]  # fine says that it is a number
+    elif isinstance(default, str):
+        fine = isinstance(value, str)
+    else:
+        fine = isinstance(value, dict) and all(isinstance(v, (str, int, float, bool)) for v in value.values())
+    if not fine:
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
+            type(default), "a table of numbers, texts or true and false"
+        )
+        raise UsageError(f"{what} must be {kind}; received {value!r}")
+    return value
+
+
+def _unknown_key(key: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"recipe {name}: a key must be one of {', '.join(known)} or extends; received {key!r}{hint}"
+
+
+def _toml(value: Value) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON scalar is a TOML scalar

@@ -1,0 +1,75 @@
+"""Pictures of a run, drawn with Matplotlib and written as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import needs
+from edgecnn_training.accuracy import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MANY_CLASSES = 25  # above this, cells are too small for their numbers
+
+
+def curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
+    """Loss and accuracy over the epochs, training and validation; one picture with two panels.
+
+    Args:
+        path: The PNG to write, under a temporary name first.
+        metrics: Lines of ``metrics.jsonl``.
+    """
+    figure = _figure(10, 4)
+    panels = figure.subplots(1, 2)
+    epochs = [line["epoch"] for line in metrics]
+    for panel, what, title in ((panels[0], "loss", "loss"), (panels[1], "top1", "top-1 accuracy")):
+        for split, style in (("train", "C0-"), ("validation", "C1.-")):
+            values = [line.get(f"{split}_{what}") for line in metrics]
+            if any(value is not None for value in values):
+                panel.plot(epochs, [float("nan") if v is None else v for v in values], style, label=split)
+        panel.set(title=title, xlabel="epoch")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    _save(figure, path)
+
+
+def confusion(path: Path, evaluation: Evaluation, title: str) -> None:
+    """Confusion matrix: colour is the share of the row's class, the number the count of pictures.
+
+    Args:
+        path: The PNG to write, under a temporary name first.
+        evaluation: What to draw.
+        title: A line above it.
+    """
+    count = len(evaluation.labels)
+    side = min(4 + 0.45 * count, 24)
+    figure = _figure(side, side)
+    panel = figure.subplots()
+    matrix = evaluation.confusion
+    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [label if len(label) <= 20 else label[:19] + "…" for label in evaluation.labels]
+    panel.set_xticks(range(count), labels, rotation=90)
+    panel.set_yticks(range(count), labels)
+    panel.set(xlabel="predicted", ylabel="true", title=title)
+    if count <= _MANY_CLASSES:
+        for row, column in zip(*matrix.nonzero(), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            panel.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure that needs no display and leaves Matplotlib's global state alone."""
+    module = needs("matplotlib.figure", "train", "to draw pictures")
+    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    figure.savefig(temporary, format="png", dpi=100)
+    temporary.replace(path)

@@ -1,0 +1,246 @@
+"""A run: the directory that holds all there is to know about one training.
+
+::
+
+    RUN/
+      recipe.toml        what the run uses, options of the command line included
+      run.json           labels, input, normalisation, data, size of the network
+      environment.json   versions, CPU, seed, git commit, command
+      splits.csv         which picture is in which split
+      rejected.csv       which pictures are not used, and why
+      metrics.jsonl      a line per epoch
+      checkpoints/       see `edgecnn_training.checkpoint`
+      curves.png  confusion.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.card import InputSpec
+from edgecnn.errors import DataError, UsageError
+from edgecnn_training import recipe as recipes
+from edgecnn_training.complexity import Complexity
+from edgecnn_training.pictures import Normalization
+from edgecnn_training.recipe import Recipe
+
+SCHEMA = 1
+_PACKAGES = ("edgecnn", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is about; ``run.json`` and ``recipe.toml``.
+
+    Attributes:
+        labels: Names of the classes, in the order of the network's outputs.
+        input: What the network takes.
+        normalization: What is done to the pixels before the network.
+        data_location: Where the data lay: an absolute path, or the name of a data set.
+        data_hash: Identifies the data's content.
+        split: ``"random"`` or ``"ordered"``; ``"given"`` where the data set brings its own.
+        complexity: Parameters and MACs.
+        recipe: How it is trained.
+    """
+
+    labels: tuple[str, ...]
+    input: InputSpec
+    normalization: Normalization
+    data_location: str
+    data_hash: str
+    split: str
+    complexity: Complexity
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory that exists."""
+
+    path: Path
+    info: RunInfo
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """A JSON line per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def splits(self) -> Path:
+        """Content hash and split of each picture."""
+        return self.path / "splits.csv"
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open an existing run.
+
+        Raises:
+            DataError: The directory is missing, not a run, or damaged.
+        """
+        if not (path / "run.json").is_file():
+            what = "has no run.json" if path.is_dir() else "does not exist"
+            raise DataError(f"a run must be a directory that `edgecnn train` made; {str(path)!r} {what}")
+        try:
+            values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            if values["schema"] > SCHEMA:
+                raise DataError(f"{path} was made by a newer edgecnn (schema {values['schema']}): upgrade edgecnn")
+            info = RunInfo(
+                labels=tuple(values["labels"]),
+                input=InputSpec(**values["input"]),
+                normalization=Normalization(
+                    tuple(values["normalization"]["mean"]), tuple(values["normalization"]["std"])
+                ),
+                data_location=values["data"]["location"],
+                data_hash=values["data"]["hash"],
+                split=values["data"]["split"],
+                complexity=Complexity(values["parameters"], values["macs"]),
+                recipe=recipes.read(str(path / "recipe.toml")),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path / 'run.json'} is damaged ({error!r}): train again into a new --run") from error
+        return cls(path, info)
+
+    def append_metrics(self, values: Mapping[str, object]) -> None:
+        """Add an epoch's line, on the disk before this returns."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self, up_to_step: int | None = None) -> list[dict[str, float]]:
+        """The epochs' lines, those after a step left out; a half-written last line is left out too."""
+        lines = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []:
+            try:
+                values = json.loads(line)
+            except ValueError:
+                break
+            if up_to_step is None or values["step"] <= up_to_step:
+                lines.append(values)
+        return lines
+
+    def rewind_metrics(self, step: int) -> None:
+        """Forget the epochs after `step`, which a resumed run trains again."""
+        kept = self.read_metrics(step)
+        write_text(self.metrics, "".join(json.dumps(values) + "\n" for values in kept))
+
+
+def create(path: Path, info: RunInfo, environment: Mapping[str, object]) -> Run:
+    """Make a run's directory with its descriptions, under a temporary name first.
+
+    Raises:
+        UsageError: It exists already.
+        DataError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        (temporary / "checkpoints").mkdir()
+        write_text(temporary / "recipe.toml", info.recipe.to_toml())
+        write_json(temporary / "run.json", _to_json(info))
+        write_json(temporary / "environment.json", environment)
+        temporary.rename(path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            raise exists(path) from error
+        raise DataError(f"a run must be written to its directory; {path}: {error}") from error
+    return Run(path, info)
+
+
+def exists(path: Path) -> UsageError:
+    """The error for a run directory that is there already."""
+    return UsageError(f"--run must name a new directory; {path} exists: add --resume to continue it, or name another")
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write JSON for people to read, under a temporary name first."""
+    write_text(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, under a temporary name first."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def environment(seed: int, data_hash: str) -> dict[str, object]:
+    """What a run was made with: versions, CPU, seed, data, git commit, command line."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "seed": seed,
+        "data_hash": data_hash,
+        "git_commit": _git_commit(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the installed packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _to_json(info: RunInfo) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "labels": list(info.labels),
+        "input": {name: getattr(info.input, name) for name in InputSpec.__slots__},
+        "normalization": dataclasses.asdict(info.normalization),
+        "data": {"location": info.data_location, "hash": info.data_hash, "split": info.split},
+        "parameters": info.complexity.parameters,
+        "macs": info.complexity.macs,
+    }
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this code runs from; None where it is installed without one."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

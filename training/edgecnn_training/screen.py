@@ -1,0 +1,82 @@
+"""What the training commands say: the story on standard error, the result on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edgecnn_training.accuracy import Evaluation
+
+
+def say(text: str) -> None:
+    """A line for the person in front of the screen."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module is what prints
+
+
+def emit(record: Mapping[str, object], text: str) -> None:
+    """A command's result: `text` on a terminal; otherwise `record` as a JSON line, and `text` for whoever watches."""
+    if sys.stdout.isatty():
+        print(text, flush=True)  # noqa: T201  # this module is what prints
+    else:
+        say(text)
+        print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201  # this module is what prints
+
+
+def bar() -> Progress:
+    """A progress bar on standard error; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[int], None]]:
+    """A running count of pictures on a terminal: ``reading 12,000 pictures``."""
+    console = Console(stderr=True)
+    with console.status(f"{what} …") if console.is_terminal else nullcontext() as status:
+
+        def show(count: int) -> None:
+            if status is not None:
+                status.update(f"{what} {count:,} pictures")
+
+        yield show
+
+
+def percent(share: float) -> str:
+    """``0.9816`` → ``98.2 %``; two decimals above 99 %, where they begin to matter."""
+    return f"{share * 100:.2f} %" if share > 0.99 else f"{share * 100:.1f} %"
+
+
+def accuracy(result: Evaluation) -> str:
+    """``98.2 % (160 of 163; 95 % interval 94.7–99.4)``."""
+    low, high = result.interval
+    counts = f"{result.correct:,} of {result.n:,}"
+    return f"{percent(result.top1)} ({counts}; 95 % interval {low * 100:.1f}–{high * 100:.1f})"
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Columns in line: the first one to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append((indent + "  ".join([first.ljust(widths[0]), *cells])).rstrip())
+    return "\n".join(lines)
+
+
+def progress_line(text: str) -> None:
+    """A line of progress where no bar can be drawn: standard error is no terminal."""
+    if not sys.stderr.isatty():
+        say(text)

@@ -1,0 +1,309 @@
+"""From data to a trained run: what ``edgecnn train`` does, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn import plugins
+from edgecnn.card import InputSpec, checked_labels
+from edgecnn.errors import DataError, ModelError, UsageError
+from edgecnn_training import checkpoint as checkpoints
+from edgecnn_training import loop, screen, splits
+from edgecnn_training import recipe as recipes
+from edgecnn_training import run as runs
+from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
+from edgecnn_training.batches import steps_per_epoch
+from edgecnn_training.checkpoint import Checkpoint
+from edgecnn_training.complexity import complexity
+from edgecnn_training.dataset import write_rejected
+from edgecnn_training.examples import SPLITS
+from edgecnn_training.loading import Dataset, load_dataset
+from edgecnn_training.pictures import Pictures, measure_normalization
+from edgecnn_training.recipe import Recipe
+from edgecnn_training.report import figures
+from edgecnn_training.run import Run, RunInfo
+
+ARCHITECTURES = "edgecnn_training.architectures"
+MIN_SIDE, MAX_SIDE = 20, 224
+_LISTED_CLASSES = 40
+
+Codes = npt.NDArray[np.uint8]
+"""uint8 ``(N,)``: each picture's split, as an index into `SPLITS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``edgecnn train`` was asked for.
+
+    Attributes:
+        data: Location or name of a data set.
+        run: The new run's directory; None finds a free name below ``runs/``.
+        recipe: Name or path of a recipe.
+        changes: Keys of the recipe that the command line sets.
+        size: Height and width in pixels; None decides by the pictures.
+        channels: 1 or 3; None decides by the pictures.
+        fit: How pictures are brought to the size.
+        split: ``"random"`` or ``"ordered"``.
+    """
+
+    data: str
+    run: Path | None = None
+    recipe: str = "default"
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    fit: str = "crop"
+    split: str = "random"
+
+
+def train(request: Request) -> bool:
+    """Train a new run.
+
+    Returns:
+        True when it is finished, False when it was interrupted and can be resumed.
+
+    Raises:
+        UsageError: An option without meaning, or a run that exists.
+        DataError: The data set cannot be used.
+    """
+    recipe = recipes.read(request.recipe, request.changes)
+    if request.run is not None and request.run.exists():
+        raise runs.exists(request.run)
+    if request.size is not None and not all(MIN_SIDE <= side <= MAX_SIDE for side in request.size):
+        raise UsageError(f"--size must be {MIN_SIDE} to {MAX_SIDE} pixels; received {request.size}")
+    network = plugins.load(ARCHITECTURES, recipe.arch)
+    with screen.counter("reading") as seen:
+        data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
+    codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed)
+    keras.utils.set_random_seed(recipe.seed)
+    height, width, channels = data.images.shape[1:]
+    spec = InputSpec(height, width, channels, fit=request.fit)
+    model = build(network, recipe, (spec.height, spec.width, spec.channels), len(data.labels))
+    chosen = pictures(data, codes, "train")
+    recipe = _with_epochs(recipe, request, len(chosen))
+    info = RunInfo(
+        labels=_checked_labels(data.labels),
+        input=spec,
+        normalization=measure_normalization(chosen),
+        data_location=data.survey.location,
+        data_hash=data.survey.data_hash,
+        split="given" if any(record.split for record in data.records) else request.split,
+        complexity=complexity(model),
+        recipe=recipe,
+    )
+    path = request.run or _free_name(request.data, recipe.arch)
+    run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash))
+    splits.write_splits(run.splits, data.records, codes)
+    write_rejected(run.path / "rejected.csv", data.rejected)
+    codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
+    _introduce(run, data, codes)
+    return _fit_and_test(run, model, data, codes, None)
+
+
+def resume(path: Path, data: str | None) -> bool:
+    """Go on with an interrupted run, by its own recipe and splits.
+
+    Args:
+        path: The run's directory.
+        data: Where its data lies now; None is where it lay.
+
+    Returns:
+        True when it is finished, False when it was interrupted again.
+
+    Raises:
+        DataError: Not a run, or other data than it began with.
+    """
+    run = Run.open(path)
+    newest = checkpoints.latest(run.checkpoints)
+    dataset = load_data_of(run, data)
+    codes = codes_of(run, dataset)
+    recipe = run.info.recipe
+    keras.utils.set_random_seed(recipe.seed)
+    spec = run.info.input
+    network = plugins.load(ARCHITECTURES, recipe.arch)
+    model = build(network, recipe, (spec.height, spec.width, spec.channels), len(run.info.labels))
+    _introduce(run, dataset, codes)
+    screen.say(f"resuming after {newest.state.step:,} steps, {newest.state.epoch} of {recipe.epochs} epochs done")
+    return _fit_and_test(run, model, dataset, codes, newest)
+
+
+def build(network: object, recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build a recipe's network.
+
+    Args:
+        network: The architecture's module.
+        recipe: Its ``options`` go to the module's ``build``.
+        shape: (H, W, C).
+        classes: Number of logits.
+
+    Raises:
+        UsageError: The module has no ``build``, or does not take the options, or builds something else.
+    """
+    make = getattr(network, "build", None)
+    if make is None:
+        raise UsageError(f"an architecture must have a function build(input_shape, classes); {recipe.arch} has none")
+    try:
+        model = make(shape, classes, **recipe.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: {error}"
+        ) from error
+    if not isinstance(model, keras.Model) or tuple(model.output_shape) != (None, classes):
+        raise UsageError(f"architecture {recipe.arch}: build must return a keras.Model with {classes} logits")
+    return model
+
+
+def load_data_of(run: Run, location: str | None) -> Dataset:
+    """The data a run was trained on.
+
+    Args:
+        run: The run.
+        location: Where it lies now; None is where it lay.
+
+    Raises:
+        DataError: It holds other pictures or labels than the run was trained on.
+    """
+    spec = run.info.input
+    where = location or run.info.data_location
+    with screen.counter("reading") as seen:
+        data = load_dataset(where, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
+    if data.survey.data_hash != run.info.data_hash:
+        raise DataError(
+            f"{run.path} was trained on other data than {where} holds now "
+            f"(hash {run.info.data_hash[:12]}, now {data.survey.data_hash[:12]}): name the data it was trained on, "
+            "or train a new run"
+        )
+    return data
+
+
+def codes_of(run: Run, data: Dataset) -> Codes:
+    """The split of each record of a run's own data, as ``splits.csv`` has it.
+
+    Raises:
+        DataError: ``splits.csv`` is missing or lacks a picture.
+    """
+    known = splits.read_splits(run.splits)
+    try:
+        found = [SPLITS.index(known[record.content_hash]) for record in data.records]
+    except KeyError as error:
+        raise DataError(f"{run.splits} must list every picture of the data: train again into a new --run") from error
+    return np.array(found, np.uint8)
+
+
+def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:
+    """The pictures of one split."""
+    chosen = codes == SPLITS.index(split)
+    return Pictures(data.images, data.rows[chosen], data.class_index[chosen])
+
+
+def test_keras(run: Run, model: keras.Model, chosen: Pictures) -> Evaluation:
+    """Evaluate a network on some pictures with its labels."""
+    scores = in_batches(loop.keras_scorer(model, run.info.normalization), chosen.images, chosen.rows)
+    return evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
+
+
+def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:
+    """The split that a run's accuracy is reported on: test, or validation where the data gives no test split."""
+    for split in ("test", "validation"):
+        chosen = pictures(data, codes, split)
+        if len(chosen):
+            return split, chosen
+    raise DataError("a run must hold out some pictures; its data is too small for a test or validation split: add more")
+
+
+def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None) -> bool:
+    chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
+    finished = loop.fit(run, model, chosen, newest)
+    metrics = run.read_metrics()
+    if metrics:
+        figures.curves(run.path / "curves.png", metrics)
+    if not finished:
+        step = checkpoints.latest(run.checkpoints).state.step
+        screen.say(f"stopped after {step:,} steps; checkpoint saved in {run.checkpoints}")
+        screen.say(f"next:  edgecnn train {data.survey.location} --run {run.path} --resume")
+        return False
+    _report_test(run, data, codes)
+    return True
+
+
+def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
+    best = checkpoints.best(run.checkpoints)
+    split, chosen = held_out(data, codes)
+    result = test_keras(run, best.load(), chosen)
+    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
+    record = {
+        "type": "train",
+        "run": str(run.path),
+        "split": split,
+        "epoch": best.state.epoch,
+        "validation_top1": best.state.validation_top1,
+        **result.to_record(),
+    }
+    runs.write_json(run.path / "result.json", record)
+    screen.emit(record, f"{split} {screen.accuracy(result)}    checkpoint of epoch {best.state.epoch}")
+    screen.say(f"curves.png, confusion.png, metrics.jsonl: {run.path}")
+    screen.say(f"next:  edgecnn export {run.path} -o {run.path.name}.onnx")
+
+
+def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
+    """Say what is trained on what."""
+    info = run.info
+    kind = "grey" if info.input.channels == 1 else "RGB"
+    original = data.survey.common_size
+    sizes = f"{original[1]}×{original[0]} {kind}" if original else f"{kind}, several sizes"
+    rejected = f"    {len(data.rejected):,} rejected: {run.path / 'rejected.csv'}" if data.rejected else ""
+    screen.say(f"{data.survey.location}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
+    screen.say(_split_table(data, codes, info.split))
+    for note in [*data.notes, *splits.warnings(data.records, codes)]:
+        screen.say(f"note: {note}")
+    recipe, size = info.recipe, info.complexity
+    screen.say(
+        f"{recipe.arch}  {size.parameters:,} parameters, {size.macs / 1e6:.1f} M MACs "
+        f"at {info.input.width}×{info.input.height}, {recipe.epochs} epochs"
+    )
+
+
+def _split_table(data: Dataset, codes: Codes, split: str) -> str:
+    """Pictures per class and split, in full up to 40 classes, and their sums."""
+    counts = splits.counts(data.records, codes, data.labels)
+    how = {"given": "given by the data", "ordered": "ordered by name", "random": "random"}[split]
+    sums = " · ".join(f"{name} {count:,}" for name, count in zip(SPLITS, counts.sum(0), strict=True))
+    lines = [f"  {sums}  ({how}; no picture on two sides)"]
+    if len(data.labels) <= _LISTED_CLASSES:
+        rows = [[label, *map("{:,}".format, row)] for label, row in zip(data.labels, counts, strict=True)]
+        lines.append(screen.table([["class", *SPLITS], *rows], indent="  "))
+    else:
+        smallest, largest = counts.sum(1).min(), counts.sum(1).max()
+        lines.append(f"  {smallest:,} to {largest:,} pictures in a class; each picture's split: splits.csv")
+    return "\n".join(lines)
+
+
+def _with_epochs(recipe: Recipe, request: Request, count: int) -> Recipe:
+    """More epochs for few pictures, up to the recipe's least number of steps; not where epochs are asked for."""
+    if request.changes.get("epochs") is not None:
+        return dataclasses.replace(recipe, min_steps=0)
+    least = math.ceil(recipe.min_steps / steps_per_epoch(count, recipe.batch_size))
+    return dataclasses.replace(recipe, epochs=max(recipe.epochs, least), min_steps=0)
+
+
+def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels that a model card can carry: told before the training, not after it."""
+    try:
+        return checked_labels(labels)
+    except ModelError as error:
+        raise DataError(f"{error}; rename the class") from error
+
+
+def _free_name(data: str, arch: str) -> Path:
+    stem = Path(data).name.partition(".")[0] or "run"
+    network = Path(arch).stem
+    candidates = (Path("runs") / (f"{stem}-{network}" + (f"-{i}" if i > 1 else "")) for i in range(1, 100_000))
+    return next(path for path in candidates if not path.exists())
