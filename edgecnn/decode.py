@@ -51,6 +51,7 @@ _DAMAGE = (
     NotImplementedError,
     struct.error,
     zlib.error,
+    Warning,  # where the caller's filters make errors of warnings, which Pillow gives for damaged EXIF data
 )
 
 
@@ -110,7 +111,9 @@ def decode_file(path: str | os.PathLike[str]) -> Image:
     except (ImageError, SourceError):
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise SourceError(f"cannot be read ({getattr(error, 'strerror', error)}); check its name") from error
+        raise SourceError(
+            f"cannot be read ({getattr(error, 'strerror', error)}); check its name and permissions"
+        ) from error
     return decode(data)
 
 

@@ -170,7 +170,7 @@ def _info(node: onnxruntime.NodeArg) -> TensorInfo:
     """ONNX Runtime calls float32 ``tensor(float)`` and float64 ``tensor(double)``; the rest as NumPy does."""
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
-    return TensorInfo(node.name, dtype, tuple("?" if axis is None else axis for axis in node.shape))
+    return TensorInfo(node.name, dtype, tuple("?" if axis is None else axis for axis in node.shape or ()))
 
 
 def _version(text: str) -> tuple[int, ...]:

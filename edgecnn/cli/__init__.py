@@ -83,8 +83,8 @@ _mount_training()
 
 def main() -> None:
     """Run the command line and exit: 0, or the code that ``errors.py`` lists for what went wrong."""
-    # Pillow's own limit lies above ours (decode.MAX_PIXELS), whose message tells what to do
-    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb attack")
+    # Pillow warns of damaged EXIF data and of pictures above a limit that lies above ours; what matters of it we say
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except EdgecnnError as error:

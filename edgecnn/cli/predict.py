@@ -16,6 +16,7 @@ from edgecnn import plugins
 from edgecnn.errors import ImageError, UsageError, printable
 
 if TYPE_CHECKING:
+    from edgecnn.classifier import Classifier
     from edgecnn.pipeline import Summary
     from edgecnn.prediction import ErrorResult, Result, Sink
 
@@ -43,7 +44,7 @@ def predict(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Write the results to a file.")] = "",
     to: Annotated[
         list[str] | None,
-        typer.Option(metavar="URI", help="Send the results elsewhere too, such as csv:out.csv or jsonl:-; repeatable."),
+        typer.Option(metavar="URI", help="Send the results to a URI, such as csv:out.csv or jsonl:-; repeatable."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures per inference.")] = 1,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="A device named here must start.")] = "auto",
@@ -55,28 +56,24 @@ def predict(
 
     Exit code 0: all were labelled; 1: some could not be read; 3: a source is missing; 4: the model is refused.
     """
+    from edgecnn.classifier import Classifier
+
     only_to = to and not output and format == "auto"
-    sinks = [] if only_to else [_first_sink(format, output)]
-    sinks += to or []
-    with _guarded_stdout():
-        summary = _predict(model, sources, sinks, top=top, batch=batch, device=device, threads=threads)
+    sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
+    with _guarded_stdout(), Classifier(model, device=device, threads=threads) as classifier:
+        summary = _predict(classifier, sources, sinks, top=top, batch=batch)
+    _tell(_sentence(summary))
     if summary.failures:
         raise typer.Exit(ImageError.exit_code)
 
 
-def _predict(
-    path: str, uris: list[str], to: list[str], *, top: int, batch: int, device: str, threads: int | None
-) -> Summary:
-    from edgecnn.classifier import Classifier
+def _predict(model: Classifier, uris: list[str], to: list[str], *, top: int, batch: int) -> Summary:
     from edgecnn.pipeline import open_sinks, open_source, run
 
-    with Classifier(path, device=device, threads=threads) as model:
-        source = open_source(*uris)
-        sink = open_sinks(to, top=top)
-        _tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
-        summary = run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch)
-    _tell(_sentence(summary))
-    return summary
+    source = open_source(*uris)
+    sink = open_sinks(to, top=top)
+    _tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
+    return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch)
 
 
 class _Complaining:

@@ -38,7 +38,7 @@ class Table:
             self._lines.write(f"{source}  error: {printable(result.error)}")
             return
         prediction = result.prediction
-        width = min(_LABEL_CELLS, max(_cells(printable(label)) for label in prediction.labels))
+        width = min(_LABEL_CELLS, max(_cells(printable(label)) for label in (*prediction.labels, "unknown")))
         label = "unknown" if prediction.unknown else prediction.label
         bar = "▇" * round(prediction.score * _BAR_CELLS)
         others = "  ".join(f"{printable(name)} {score:.2f}" for name, score in prediction.top(self._top)[1:])

@@ -116,4 +116,11 @@ def with_card(graph: bytes, *, labels: Sequence[str] = ("red", "green", "blue"),
 
 def color_model(**changes: object) -> bytes:
     """A whole model of 8×8 RGB that says ``red``, ``green`` or ``blue``."""
-    return with_card(linear_graph(COLORS, (8, 8, 3)), **changes)
+    return with_card(linear_graph(COLORS, (8, 8, 3)), labels=("red", "green", "blue"), **changes)
+
+
+def card_text(data: bytes) -> str:
+    """The JSON text of a model's card."""
+    from edgecnn.prescan import read_metadata
+
+    return read_metadata(data)[KEY]

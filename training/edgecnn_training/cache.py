@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedWriter
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import PIL
 
 from edgecnn.errors import DataError, UsageError
 from edgecnn.preprocess import FITS
-from edgecnn_training.survey import Progress, Record, Survey
+from edgecnn_training.dataset import Progress, Record, Survey
 from edgecnn_training.decoding import Decoded, Shape, decoded
 from edgecnn_training.examples import Rejected
 
@@ -101,6 +102,7 @@ def open_cache(
     except (_DamagedError, OSError) as error:
         notes.append(f"the cache {folder} was damaged ({error}) and is made again")
     with _temporary_folder(folder) as partial:
+        _check_space(partial, survey, shape)
         with closing(decoded(survey, shape, progress)) as pictures:
             _write(partial, pictures, survey, shape)
         with _explained(folder):
@@ -163,9 +165,7 @@ def _write(partial: Path, pictures: Iterable[Decoded], survey: Survey, shape: Sh
     """Write all files of a cache; memory stays bounded, since pictures are written as they come."""
     rejected: dict[str, str] = {}
     hashes = bytearray()
-    with _explained(partial):
-        images = open(partial / _IMAGES, "wb")  # noqa: SIM115 - closed below; only its own errors are explained
-    with images:
+    with _appending(partial / _IMAGES) as images:
         for content_hash, result in pictures:
             if isinstance(result, str):
                 rejected[content_hash.hex()] = result
@@ -188,6 +188,30 @@ def _write(partial: Path, pictures: Iterable[Decoded], survey: Survey, shape: Sh
     with _explained(partial):
         (partial / _HASHES).write_bytes(hashes)
         (partial / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _check_space(partial: Path, survey: Survey, shape: Shape) -> None:
+    """Refuse at once what would fail after minutes of decoding."""
+    needed = len({record.content_hash for record in survey.records}) * shape.size_bytes
+    free = shutil.disk_usage(partial).free
+    if needed > free:
+        raise DataError(
+            f"the cache of decoded pictures must fit on the disk; {needed / 1e6:,.0f} MB are needed and "
+            f"{free / 1e6:,.0f} MB free in {partial.parent}: free some space, or set XDG_CACHE_HOME to a folder on a "
+            "larger disk"
+        )
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[BufferedWriter]:
+    """A new file; only its own errors are explained, also those of the last bytes, not those of who uses it."""
+    with _explained(path.parent):
+        file = path.open("wb")
+    try:
+        yield file
+    finally:
+        with _explained(path.parent):
+            file.close()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from edgecnn.errors import DataError
 
@@ -29,12 +30,14 @@ class State:
         epoch: Whole epochs done.
         validation_top1: Accuracy on the validation split, 0 to 1; None in the middle of an epoch, or without one.
         sha256: Of ``model.keras``, in hex.
+        seeds: State of each of the network's random generators (dropout), which Keras's own format leaves out.
     """
 
     step: int
     epoch: int
     validation_top1: float | None
     sha256: str
+    seeds: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Checkpoint:
         """
         self.check()
         model.load_weights(self.model_path)
+        for variable, seed in zip(_seeds(model), self.state.seeds, strict=True):
+            variable.assign(np.array(seed, variable.dtype))
 
     def check(self) -> None:
         """Compare the file with its hash.
@@ -104,7 +109,8 @@ def save(folder: Path, model: keras.Model, *, step: int, epoch: int, validation_
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         model.save(temporary / "model.keras")
-        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"))
+        seeds = tuple(tuple(map(int, np.asarray(variable))) for variable in _seeds(model))
+        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds)
         (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n")
         if final.exists():
             shutil.rmtree(final)
@@ -149,6 +155,11 @@ def best(folder: Path) -> Checkpoint:
     newest = latest(folder)
     measured = [c for c in list_checkpoints(folder) if c.state.validation_top1 is not None]
     return max(measured, key=lambda c: (c.state.validation_top1, c.state.step), default=newest)
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """States of the network's random generators, always in the same order."""
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
 def _prune(folder: Path) -> None:

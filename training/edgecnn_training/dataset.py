@@ -1,104 +1,324 @@
-"""From a location to pictures ready for training: survey, size, cache, and the classes checked again."""
+"""A data set seen once: what is in it, what is rejected, and under which hash it is known.
+
+`survey` is the first of two passes. It reads every picture's bytes and header but decodes no pixels, and keeps a few
+hundred bytes for each; the second pass is `cache.open_cache`.
+"""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import os
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn_training.cache import open_cache
-from edgecnn_training.examples import Rejected
-from edgecnn_training.survey import (
-    Progress,
-    Record,
-    Survey,
-    check_classes,
-    choose_size,
-    content_hash,
-    survey,
-    write_rejected,
-)
+from edgecnn import plugins
+from edgecnn.decode import Header, read_header
+from edgecnn.errors import DataError, ImageError, SourceError
+from edgecnn_training.examples import SPLITS, Example, Item, Rejected
+from edgecnn_training.natural import natural_key
 
-__all__ = [
-    "Dataset",
-    "Progress",
-    "Record",
-    "Survey",
-    "choose_size",
-    "content_hash",
-    "load_dataset",
-    "survey",
-    "write_rejected",
-]
+PACKAGE = "edgecnn_training.datasets"
+OWN_SIZE_LIMIT_PX = 64
+"""Pictures that all have one size of at most this many pixels a side keep it."""
+
+Progress = Callable[[int], None]
+"""Called now and then with the number of pictures read so far."""
+
+_PROGRESS_EVERY = 100
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """Pictures in one size, with their classes.
+class Record:
+    """What is kept of one picture.
 
     Attributes:
-        survey: What the first pass found.
-        images: uint8 ``(M, H, W, C)``, memory-mapped; one row for each different content.
-        rows: int64 ``(N,)``: which row each record's picture is.
-        class_index: int64 ``(N,)``: index of each record's label in `labels`.
-        labels: All classes in natural order.
-        records: The pictures that could be decoded; N of them.
-        rejected: Everything left out, by either pass.
-        notes: Lines the user should see.
+        name: Its path within the data set.
+        label: Its class, NFC-normalised.
+        split: The split the data set gives it, or None.
+        group: Pictures of one group never fall on two sides of a split, or None.
+        content_hash: SHA-256 of the file's bytes, or of shape and pixels where it came as an array; 32 bytes.
+        height: Rows, once upright.
+        width: Columns, once upright.
+        grey: Whether it has one channel.
     """
 
-    survey: Survey
-    images: npt.NDArray[np.uint8]
-    rows: npt.NDArray[np.int64]
-    class_index: npt.NDArray[np.int64]
-    labels: tuple[str, ...]
+    name: str
+    label: str
+    split: str | None
+    group: str | None
+    content_hash: bytes
+    height: int
+    width: int
+    grey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A data set after one pass.
+
+    Attributes:
+        location: Absolute path, or the name of a set that is known by name.
+        records: One for each picture, in the data set's order.
+        rejected: What is left out, and why.
+        notes: Lines the user should see.
+        labels: All classes in natural order.
+        data_hash: SHA-256 in hex over content, label, given split and group of all pictures: independent of their
+            order, their names and the place of the data.
+        sizes: How many pictures have which (height, width).
+        grey: Whether all pictures are grey.
+    """
+
+    location: str
     records: Sequence[Record]
     rejected: list[Rejected]
     notes: list[str]
+    labels: tuple[str, ...]
+    data_hash: str
+    sizes: Mapping[tuple[int, int], int]
+    grey: bool
+
+    @property
+    def common_size(self) -> tuple[int, int] | None:
+        """(height, width) of all pictures; None where they differ."""
+        return next(iter(self.sizes)) if len(self.sizes) == 1 else None
 
 
-def load_dataset(
-    location: str,
-    *,
-    size: tuple[int, int] | None,
-    channels: int | None,
-    fit: str = "crop",
-    progress: Progress | None = None,
-) -> Dataset:
-    """Load a data set, decoding it unless that has been done before.
+def survey(location: str, *, progress: Progress | None = None) -> Survey:
+    """Look at every picture of a data set once, without decoding it.
 
     Args:
         location: A folder, an archive, a manifest, or the name of a known set.
-        size: (height, width) of all pictures; None chooses as `choose_size` does.
-        channels: 1 or 3; None takes 1 if all pictures are grey, else 3.
-        fit: How a picture is brought to the size: ``"crop"``, ``"stretch"`` or ``"pad"``.
-        progress: Told how many pictures are read, first by one pass, then by the other.
+        progress: Told how many pictures are read.
 
     Raises:
         SourceError: There is nothing at `location`.
-        DataError: It cannot be trained on, or the cache cannot be written.
+        DataError: It is no data set, or none that can be trained on; the message has the remedy.
     """
-    found = survey(location, progress=progress)
-    height, width = choose_size(found) if size is None else size
-    depth = channels if channels is not None else 1 if found.grey else 3
-    cache = open_cache(found, height=height, width=width, channels=depth, fit=fit, progress=progress)
-    rows = cache.rows(found.records)
-    records = found.records
-    if (rows < 0).any():
-        records = [record for record, row in zip(records, rows, strict=True) if row >= 0]
-    rejected = [*found.rejected, *cache.rejected]
-    labels = check_classes(found.location, found.labels, Counter(record.label for record in records), rejected)
-    index = {label: i for i, label in enumerate(labels)}
-    return Dataset(
-        survey=found,
-        images=cache.images,
-        rows=rows[rows >= 0],
-        class_index=np.fromiter((index[record.label] for record in records), np.int64, len(records)),
+    notes: list[str] = []
+    census = _Census()
+    for count, item in enumerate(read(location, note=notes.append), 1):
+        census.add(item)
+        if progress is not None and count % _PROGRESS_EVERY == 0:
+            progress(count)
+    if progress is not None:
+        progress(len(census.records) + len(census.rejected))
+    labels = check_classes(location, census.labels, Counter(r.label for r in census.records), census.rejected)
+    return Survey(
+        location=os.path.abspath(location) if os.path.exists(location) else location,
+        records=census.records,
+        rejected=census.rejected,
+        notes=notes + census.label_notes(),
         labels=labels,
-        records=records,
-        rejected=rejected,
-        notes=[*found.notes, *cache.notes],
+        data_hash=_data_hash(census.records),
+        sizes=Counter((record.height, record.width) for record in census.records),
+        grey=all(record.grey for record in census.records),
     )
+
+
+def read(location: str, *, note: Callable[[str], None] = lambda line: None) -> Iterable[Item]:
+    """All items of a data set, by the one plug-in that accepts its location.
+
+    Raises:
+        SourceError: There is nothing at `location`.
+        DataError: No plug-in accepts it.
+    """
+    items: Iterable[Item] = _plugin(location).load(location, note=note)
+    return items
+
+
+def choose_size(survey: Survey) -> tuple[int, int]:
+    """The default (height, width): the pictures' own if all are equal and at most 64 pixels, else 64×64."""
+    size = survey.common_size
+    if size is not None and max(size) <= OWN_SIZE_LIMIT_PX:
+        return size
+    return OWN_SIZE_LIMIT_PX, OWN_SIZE_LIMIT_PX
+
+
+def content_hash(image: bytes | npt.NDArray[np.uint8]) -> bytes:
+    """SHA-256 of a picture file, or of the shape and the pixels of an array."""
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).digest()
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
+
+
+def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
+    """Write ``rejected.csv``: name and reason of everything that was left out."""
+    write_csv(path, ("name", "reason"), ((item.name, item.reason) for item in rejected))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file under a temporary name, then rename it; names that are no Unicode are escaped."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_classes(
+    location: str, found: Iterable[str], kept: Mapping[str, int], rejected: Collection[Rejected]
+) -> tuple[str, ...]:
+    """All labels in natural order, if one can train on them.
+
+    Args:
+        location: Named in the message.
+        found: Labels of all pictures, rejected ones included.
+        kept: How many readable pictures each label has.
+        rejected: Their first reasons are shown.
+
+    Raises:
+        DataError: No picture at all, a class without one, or a single class.
+    """
+    labels = tuple(sorted(found, key=natural_key))
+    if not any(kept.values()):
+        raise DataError(
+            f"a data set must hold pictures; none in {location}{_first(rejected)}: pass a folder of class folders, "
+            "cat/1.jpg and dog/2.jpg, an archive of one, or a manifest"
+        )
+    empty = [label for label in labels if not kept.get(label)]
+    if empty:
+        shown = ", ".join(map(repr, empty[:_SHOWN])) + (" …" if len(empty) > _SHOWN else "")
+        raise DataError(
+            f"each class must hold a picture that can be read; none in {shown}{_first(rejected)}: replace the "
+            "pictures or delete the class"
+        )
+    if len(labels) < 2:
+        raise DataError(
+            f"a classifier needs two classes or more; {location} has one, {labels[0]!r}: put the pictures of each "
+            "class into a folder of its own (and those that are none of them into one called 'other')"
+        )
+    return labels
+
+
+def _first(rejected: Collection[Rejected]) -> str:
+    """The first few reasons, in brackets."""
+    if not rejected:
+        return ""
+    shown = "; ".join(f"{item.name!a}: {item.reason}" for item, _ in zip(rejected, range(_SHOWN), strict=False))
+    return f" ({len(rejected):,} rejected, first {shown})"
+
+
+def _plugin(location: str) -> ModuleType:
+    known = plugins.names(PACKAGE)
+    modules = [plugins.load(PACKAGE, name) for name in known]
+    accepting = [module for module in modules if module.accepts(location)]
+    assert len(accepting) <= 1, f"{accepting} all accept {location}"
+    if accepting:
+        return accepting[0]
+    if not os.path.lexists(location):
+        raise SourceError(f"a data set must exist; there is no {location!a}: check the path")
+    kinds = "".join(f"\n  {plugins.summary(PACKAGE, name)}" for name in known)
+    raise DataError(f"{location} is no data set that edgecnn knows; it must be one of:{kinds}")
+
+
+class _Census:
+    """Collects the records of a first pass."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.rejected: list[Rejected] = []
+        self.labels: set[str] = set()
+        self._spellings: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._given: dict[str | None, str | None] = {None: None}
+
+    def add(self, item: Item) -> None:
+        """Take one item of the data set."""
+        if isinstance(item, Rejected):
+            self.rejected.append(item)
+            return
+        label = self._label(item)
+        if item.name in self._names:
+            self.rejected.append(Rejected(item.name, "the name appears more than once; only the first one counts"))
+            return
+        self._names.add(item.name)
+        try:
+            header = _header(item)
+        except ImageError as error:
+            self.rejected.append(Rejected(item.name, str(error)))
+            return
+        group = self._given.setdefault(item.group, item.group)  # one string for all that are equal
+        self.records.append(
+            Record(
+                name=item.name,
+                label=label,
+                split=_split(item),
+                group=group,
+                content_hash=content_hash(item.image),
+                height=header.height,
+                width=header.width,
+                grey=header.grey,
+            )
+        )
+
+    def label_notes(self) -> list[str]:
+        """What the user should know about labels that are nearly the same."""
+        notes = []
+        for label in sorted(self.labels):
+            spellings = [raw for raw, normalized in self._spellings.items() if normalized == label]
+            if len(spellings) > 1:
+                notes.append(f"{len(spellings)} folders or labels read {label!r} in different Unicode forms: merged")
+        folded: dict[str, list[str]] = {}
+        for label in sorted(self.labels):
+            folded.setdefault(label.casefold(), []).append(label)
+        for alike in folded.values():
+            if len(alike) > 1:
+                notes.append(f"labels that differ only in case stay apart: {', '.join(map(repr, alike))}")
+        return notes
+
+    def _label(self, item: Example) -> str:
+        """The item's label in NFC; checked once for each spelling."""
+        if item.label not in self._spellings:
+            label = unicodedata.normalize("NFC", item.label)
+            if not label or not label.isprintable():
+                raise DataError(
+                    f"a label must be printable text; received {item.label!a} for {item.name!a}: rename the class"
+                )
+            self._spellings[item.label] = label
+            self.labels.add(label)
+        return self._spellings[item.label]
+
+
+def _header(item: Example) -> Header:
+    """Size and kind of a picture; an array from a plug-in is checked, since those may be the user's own."""
+    if isinstance(item.image, bytes):
+        return read_header(item.image)
+    image = item.image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise DataError(
+            f"a data set must yield uint8 arrays (H, W, 1) or (H, W, 3); received {image.dtype} {image.shape} for "
+            f"{item.name!a}"
+        )
+    return Header(image.shape[0], image.shape[1], image.shape[2] == 1)
+
+
+def _split(item: Example) -> str | None:
+    if item.split is not None and item.split not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)} or None; received {item.split!r} for {item.name!a}")
+    return item.split
+
+
+def _data_hash(records: Iterable[Record]) -> str:
+    return hashlib.sha256(b"".join(sorted(_lines(records)))).hexdigest()
+
+
+def _lines(records: Iterable[Record]) -> Iterator[bytes]:
+    """A hash of fixed length for each record, so that no label can pose as a group."""
+    for record in records:
+        given = repr((record.label, record.split, record.group)).encode("utf-8", "backslashreplace")
+        yield hashlib.sha256(record.content_hash + given).digest()

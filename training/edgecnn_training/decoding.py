@@ -15,7 +15,7 @@ from edgecnn.decode import decode
 from edgecnn.errors import ImageError
 from edgecnn.frames import Image
 from edgecnn.preprocess import fit_image
-from edgecnn_training.survey import Progress, Survey, content_hash, read
+from edgecnn_training.dataset import Progress, Survey, content_hash, read
 from edgecnn_training.examples import Example
 
 Decoded = tuple[bytes, Image | str]
@@ -48,7 +48,7 @@ def decoded(survey: Survey, shape: Shape, progress: Progress | None = None) -> G
 
     At most two chunks of pictures for each thread are in memory. Pictures that came after the survey are left out.
     """
-    threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+    threads = min(_MAX_THREADS, _cores())
     window: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")
     try:
@@ -60,6 +60,11 @@ def decoded(survey: Survey, shape: Shape, progress: Progress | None = None) -> G
             yield from window.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores this process may use, where the system tells; all of them elsewhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _wanted(survey: Survey, progress: Progress | None) -> Iterator[_Encoded]:
@@ -101,3 +106,5 @@ def _decode_one(image: bytes | npt.NDArray[np.uint8], shape: Shape) -> Image | s
         return fit_image(pixels, shape.height, shape.width, shape.channels, shape.fit)
     except ImageError as error:
         return str(error)
+    except MemoryError:
+        return "too narrow a strip to be brought to the size in memory; cut it into squares"

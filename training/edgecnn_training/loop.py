@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -127,80 +127,65 @@ def fit(run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None)
         seed=recipe.seed,
         augmentation=recipe.augmentation,
         normalization=info.normalization,
-        epoch=step // per_epoch,
-        first=step % per_epoch,
+        first=step,
+        last=per_epoch * recipe.epochs,
     )
     stop = Stop()
     with stop.on_signals(), screen.bar() as progress:
-        task = progress.add_task("", total=per_epoch * recipe.epochs, completed=step, note="")
+        task = progress.add_task("", total=batches.last, completed=step, note="")
         journal = _Journal(run, splits.validation, stop, per_epoch, step)
         journal.advance = lambda text, note: progress.update(task, description=text, note=note, completed=journal.step)
-        if batches.first:  # an interrupted epoch: its remaining batches first
-            model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[journal])
-            batches = _whole(batches, journal.step // per_epoch)
-        done = journal.step // per_epoch
-        if not stop.wished and done < recipe.epochs:
-            model.fit(batches, initial_epoch=done, epochs=recipe.epochs, shuffle=False, verbose=0, callbacks=[journal])
-    return journal.step >= per_epoch * recipe.epochs
-
-
-def _whole(batches: Batches, epoch: int) -> Batches:
-    """The epochs after a half one, from their first batch; a new object, since Keras reads a length only once."""
-    return Batches(
-        batches.pictures,
-        batches.classes,
-        batch_size=batches.batch_size,
-        seed=batches.seed,
-        augmentation=batches.augmentation,
-        normalization=batches.normalization,
-        epoch=epoch,
-    )
+        if len(batches):
+            model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
+        journal.keep_rest()
+    return journal.step >= batches.last
 
 
 class _Journal(keras.callbacks.Callback):
-    """Counts batches, validates, writes metrics and checkpoints at each epoch's end, and stops when that is wished."""
+    """Counts batches; at each epoch's end validates, writes metrics and a checkpoint; stops when that is wished."""
 
     def __init__(self, run: Run, validation: Pictures, stop: Stop, per_epoch: int, step: int) -> None:
         super().__init__()
         self.run, self.validation, self.stop = run, validation, stop
         self.per_epoch, self.step = per_epoch, step
-        self.advance = lambda text, note: None
+        self.advance: Callable[[str, str], None] = lambda text, note: None
         self._note = ""
         self._began = time.monotonic()
 
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        """Start the epoch's clock."""
-        self._began = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Count, show, and stop after this batch when that is wished."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count, show, close the epoch after its last batch, and stop when that is wished."""
         self.step += 1
+        if self.step % self.per_epoch == 0:
+            self._end_epoch(logs or {})
+            self.model.reset_metrics()
+            self._began = time.monotonic()
         if self.step % 10 == 0 or self.step % self.per_epoch == 0:
             epoch = (self.step - 1) // self.per_epoch + 1
             self.advance(f"epoch {epoch}/{self.run.info.recipe.epochs}", self._note)
         if self.stop.wished:
             self.model.stop_training = True
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Validate, write the metrics, save a checkpoint; only the checkpoint in the middle of an epoch."""
-        done, rest = divmod(self.step, self.per_epoch)
+    def keep_rest(self) -> None:
+        """Save what an interrupted epoch has trained."""
+        epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
-            checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=done, validation_top1=None)
-            return
-        logs = logs or {}
+            checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=epoch, validation_top1=None)
+
+    def _end_epoch(self, logs: Mapping[str, float]) -> None:
+        epoch = self.step // self.per_epoch
         if not math.isfinite(logs["loss"]):
             rate = self.run.info.recipe.learning_rate
             raise UsageError(
-                f"the loss must stay a finite number; it became {logs['loss']} in epoch {done}: "
+                f"the loss must stay a finite number; it became {logs['loss']} in epoch {epoch}: "
                 f"train again with a --learning-rate below {rate:g}"
             )
         seconds = time.monotonic() - self._began
-        values: dict[str, float | int | None] = {"epoch": done, "step": self.step, "seconds": round(seconds, 3)}
+        values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(seconds, 3)}
         values |= {"learning_rate": _rate(self.model, self.step - 1)}
-        values |= {"train_loss": logs["loss"], "train_top1": logs["top1"]}
+        values |= {"train_loss": float(logs["loss"]), "train_top1": float(logs["top1"])}
         values |= self._validate()
         top1 = values.get("validation_top1")
-        checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=done, validation_top1=top1)
+        checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=epoch, validation_top1=top1)
         self.run.append_metrics(values)
         self._show(values)
 
@@ -216,10 +201,10 @@ class _Journal(keras.callbacks.Callback):
             "validation_top1": float((scores.argmax(1) == truth).mean()),
         }
 
-    def _show(self, values: dict[str, float | int | None]) -> None:
-        parts = [f"loss {values['train_loss']:.3f}", f"train {screen.percent(values['train_top1'] or 0)}"]
-        if values.get("validation_top1") is not None:
-            parts.append(f"validation {screen.percent(values['validation_top1'] or 0)}")
+    def _show(self, values: Mapping[str, float]) -> None:
+        parts = [f"loss {values['train_loss']:.3f}", f"train {screen.percent(values['train_top1'])}"]
+        if "validation_top1" in values:
+            parts.append(f"validation {screen.percent(values['validation_top1'])}")
         parts.append(f"{values['seconds']:.1f} s an epoch")
         self._note = "  ".join(parts)
         screen.progress_line(f"epoch {values['epoch']}/{self.run.info.recipe.epochs}  {self._note}")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError, UsageError
-from edgecnn_training.survey import Record, write_csv
+from edgecnn_training.dataset import Record, write_csv
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.natural import Key, natural_key
 
@@ -180,11 +180,12 @@ class _Division:
         wishes: dict[int, list[int]] = defaultdict(list)
         for label, numbers in self.holders.items():
             left = sorted(numbers, key=lambda number: self._first_key(number, label))
-            for part in self.parts:
-                need = self._target(label)
-                while need > 0 and len(left) > 1 + len(self.parts[self.parts.index(part) + 1 :]):
+            target = self._target(label)
+            for position, part in enumerate(self.parts):
+                need, kept = target, len(self.parts) - position  # one for each part to come, one for train
+                while need > 0 and len(left) > kept:
                     size = self.labels[left[-1]][label]
-                    if need < self._target(label) and size > 2 * need:
+                    if need < target and size > 2 * need:
                         break  # nearer to a tenth without it
                     wishes[left.pop()].append(part)
                     need -= size
@@ -230,11 +231,11 @@ class _Division:
         return cost
 
     def _give_each_class_its_share(self) -> None:
-        """Move components until each class that has enough of them is on every side, train last and first of all."""
+        """Move components until each class that has enough of them is on every side; train comes before all."""
         cover: Counter[tuple[int, str]] = Counter()
         for number, labels in self.labels.items():
             cover.update((self.side[number], label) for label in labels)
-        for part in (*self.parts, TRAIN):
+        for part in (TRAIN, *self.parts):
             for label in sorted(self.holders):
                 needed = part == TRAIN or self._target(label) > 0
                 if needed and not cover[part, label]:

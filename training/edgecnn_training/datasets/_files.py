@@ -34,16 +34,18 @@ def read_file(path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:  # ValueError: a NUL in a manifest's path
         raise ImageError(_reason(error)) from error
-    with open(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise ImageError(TOO_LARGE)
-        try:
+        with open(handle, "rb", closefd=False) as file:
             return file.read(MAX_FILE_BYTES)
-        except OSError as error:
-            raise ImageError(_reason(error)) from error
+    except OSError as error:
+        raise ImageError(_reason(error)) from error
+    finally:
+        os.close(handle)
 
 
 def first_bytes(location: str, count: int) -> bytes:

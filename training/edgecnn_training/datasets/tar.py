@@ -10,7 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import BufferedReader
 
 from edgecnn.errors import DataError, SourceError
@@ -130,7 +130,7 @@ def _open(location: str) -> Iterator[Meter]:
     try:
         with open(location, "rb") as file:
             packed = os.fstat(file.fileno()).st_size
-            with _unpacker(head, file) as stream:
+            with closing(_unpacker(head, file)) as stream:
                 yield Meter(stream, location, packed)
     except EOFError as error:
         raise damaged(location, 0, error) from error

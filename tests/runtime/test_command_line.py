@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_bytes
+import onnxruntime
+import pytest
+from conftest import Outcome
+from PIL import Image as PILImage
+
+Edgecnn = Callable[..., Outcome]
+COMMAND = [sys.executable, "-m", "edgecnn"]
+
+
+def records(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_predicting_prints_json_lines_and_tells_what_runs_on_standard_error(
+    edgecnn: Edgecnn, colors: Path, photos: Path
+) -> None:
+    end = edgecnn("predict", colors, photos)
+    assert end.code == 0
+    assert [record["label"] for record in records(end.out)] == ["green", "blue", "red"]
+    assert end.err.startswith("colors, float32, 3 labels, on cpu\n3 pictures in ")
+
+
+def test_some_failures_are_records_lines_on_standard_error_and_exit_code_1(
+    edgecnn: Edgecnn, colors: Path, photos: Path
+) -> None:
+    (photos / "notes.txt").write_text("no picture")
+    end = edgecnn("predict", colors, photos)
+    assert end.code == 1
+    assert [record["type"] for record in records(end.out)] == ["prediction"] * 3 + ["error"]
+    assert f"{photos}/notes.txt: not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, PPM); skipped\n" in end.err
+    assert "1 could not be read" in end.err
+
+
+def test_the_table_tells_a_failure_once(edgecnn: Edgecnn, colors: Path, photos: Path) -> None:
+    (photos / "notes.txt").write_text("no picture")
+    end = edgecnn("predict", colors, photos, "--format", "table")
+    assert "error: not an image" in end.out
+    assert "notes.txt" not in end.err
+
+
+def test_top_batch_and_threads_are_heeded(edgecnn: Edgecnn, colors: Path, photos: Path) -> None:
+    end = edgecnn("predict", colors, photos, "--top", 1, "--batch", 2, "--threads", 2, "--device", "cpu")
+    assert [len(record["top"]) for record in records(end.out)] == [1, 1, 1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [(["-o", "out.csv"], "source,"), (["-o", "out.txt"], "photos/2"), (["-o", "out"], "{"), (["-o", "what?"], "{")],
+)
+def test_an_output_file_gets_the_results_in_the_format_of_its_ending(
+    edgecnn: Edgecnn, colors: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], first: str
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    end = edgecnn("predict", colors, "photos", *arguments)
+    assert (end.code, end.out) == (0, "")
+    assert Path(arguments[1]).read_text(encoding="utf-8").startswith(first)
+
+
+def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, colors: Path, photos: Path) -> None:
+    out = photos.parent / "out.jsonl"
+    assert edgecnn("predict", colors, photos, "--to", f"jsonl:{out}").out == ""
+    assert len(records(out.read_text())) == 3
+    both = edgecnn("predict", colors, photos, "--to", f"jsonl:{out}", "--format", "csv")
+    assert both.out.startswith("source,")
+    assert len(records(out.read_text())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "MODEL", "nothing.jpg"], 3, "error: no file or folder 'nothing.jpg'; name a picture"),
+        (["predict", "MODEL", "PHOTOS", "nothing.jpg"], 3, "error: no file or folder 'nothing.jpg'"),
+        (["predict", "signs", "PHOTOS"], 4, "error: signs: no such file; name the file that `edgecnn export` wrote"),
+        (["predict", "PHOTOS/2.png", "PHOTOS"], 4, "2.png: not an ONNX file"),
+        (["predict", "MODEL", "PHOTOS", "-o", "no/where"], 6, "error: results cannot be written to 'no/where'"),
+        (["predict", "MODEL", "PHOTOS", "-o", "PHOTOS/2.png"], 6, "holds no text, so it is not overwritten"),
+        (["predict", "MODEL", "PHOTOS", "--format", "xml"], 2, "--format must be one of auto, csv, jsonl, table"),
+        (["predict", "MODEL", "PHOTOS", "--to", "xml:-"], 2, "a sink must begin with one of csv, jsonl, table"),
+        (["predict", "MODEL", "PHOTOS", "--device", "gpu"], 2, "device must be one of auto, cpu, cuda"),
+        (["predict", "MODEL", "PHOTOS", "--top", "0"], 2, "--top"),
+        (["predict", "MODEL", "-?x=1"], 2, "No such option"),
+        (["predict", "MODEL"], 2, "Missing argument"),
+        (["no-such-command"], 2, "No such command"),
+        (["inspect", "nothing.onnx"], 4, "error: nothing.onnx: no such file"),
+        (["inspect", "PHOTOS/2.png"], 4, "2.png: not an ONNX file"),
+    ],
+)
+def test_every_error_has_its_exit_code_and_its_remedy(
+    edgecnn: Edgecnn, colors: Path, photos: Path, arguments: list[str], code: int, message: str
+) -> None:
+    words = [word.replace("MODEL", str(colors)).replace("PHOTOS", str(photos)) for word in arguments]
+    end = edgecnn(*words)
+    assert (end.code, end.out) == (code, "")
+    assert message in end.err
+    assert "Traceback" not in end.err
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
+def test_a_device_that_does_not_start_is_exit_code_5(edgecnn: Edgecnn, colors: Path, photos: Path) -> None:
+    end = edgecnn("predict", colors, photos, "--device", "cuda")
+    assert end.code == 5
+    assert "error: device cuda did not start" in end.err
+    assert "use --device cpu" in end.err
+
+
+def test_without_onnx_runtime_predicting_says_what_to_type_and_inspecting_works(colors: Path, photos: Path) -> None:
+    # None in sys.modules is what Python takes for "not installed"
+    program = "import sys; sys.modules['onnxruntime'] = None; from edgecnn.cli import main; main()"
+    for arguments, code in ((["predict", colors, photos], 2), (["inspect", colors], 0)):
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        end = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert end.returncode == code
+        assert ("pip install -e '.[cpu]'" in end.stderr) == (code == 2)
+
+
+def test_a_model_of_someone_else_says_how_to_make_one_of_ours(edgecnn: Edgecnn, tmp_path: Path, photos: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(onnx_bytes.model(onnx_bytes.linear_graph(onnx_bytes.COLORS, (8, 8, 3))))
+    end = edgecnn("predict", path, photos)
+    assert end.code == 4
+    assert "it was not exported by edgecnn (it has no card); export it with `edgecnn export`" in end.err
+    shown = edgecnn("inspect", path)
+    assert shown.code == 0
+    assert "none: not exported by edgecnn" in shown.out
+
+
+def test_debug_shows_where_an_error_arose(edgecnn: Edgecnn, colors: Path) -> None:
+    assert "Traceback" in edgecnn("--debug", "predict", colors, "nothing").err
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
+def test_a_bug_is_told_shortly_with_how_to_report_it(colors: Path, photos: Path, debug: list[str]) -> None:
+    broken = photos.parent / "broken"
+    broken.mkdir()
+    # a module of the standard library that fails stands for any bug of ours
+    (broken / "csv.py").write_text("raise ZeroDivisionError('one by nought')")
+    command = [*COMMAND, *debug, "predict", str(colors), str(photos)]
+    environment = os.environ | {"PYTHONPATH": str(broken)}
+    end = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert end.returncode == 70
+    assert "error: a bug in edgecnn, sorry: ZeroDivisionError: one by nought" in end.stderr
+    assert "report what it prints" in end.stderr
+    assert ("Traceback" in end.stderr) == bool(debug)
+
+
+def test_inspect_shows_card_tensors_and_operators(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx_bytes.color_model(accuracy={"top1": 0.98, "n": 163}, parameters=78330, note="a\x1b[2J"))
+    out = edgecnn("inspect", path).out
+    rows = dict(line.split(None, 1) for line in out.splitlines())
+    assert rows["labels"] == "3: red, green, blue"
+    assert rows["pictures"] == "8×8 RGB, fit crop, filter bilinear"
+    assert rows["graph"].endswith("matches the card")
+    assert rows["accuracy"] == "top1 0.98, n 163"
+    assert rows["parameters"] == "78,330"
+    assert rows["note"] == "a\\x1b[2J"
+    assert rows["input"] == "image: uint8 (N, 8, 8, 3)"
+    assert rows["output"] == "scores: float32 (N, 3)"
+    assert rows["operators"] == "6: Cast 1, Div 1, MatMul 1, ReduceMean 1, Reshape 1, Softmax 1"
+    assert rows["format"] == "ONNX IR 8, opset ai.onnx 17, written by edgecnn tests"
+
+
+def test_inspect_as_json_holds_the_whole_card(edgecnn: Edgecnn, colors: Path) -> None:
+    shown = json.loads(edgecnn("inspect", colors, "--json").out)
+    assert shown["card"]["labels"] == ["red", "green", "blue"]
+    assert shown["size_bytes"] == colors.stat().st_size
+    assert shown["inputs"] == [{"name": "image", "dtype": "uint8", "shape": ["N", 8, 8, 3]}]
+
+
+def test_inspect_tells_a_graph_that_was_changed(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx_bytes.color_model(graph_sha256="0" * 64))
+    assert "DIFFERS from the card" in edgecnn("inspect", path).out
+
+
+def test_version_and_help(edgecnn: Edgecnn) -> None:
+    assert edgecnn("--version").out == f"edgecnn {version('edgecnn')}\n"
+    out = edgecnn("--help").out
+    assert "predict" in out
+    assert "inspect" in out
+
+
+def test_standard_output_carries_results_only_even_at_the_level_of_descriptors(colors: Path, photos: Path) -> None:
+    end = subprocess.run([*COMMAND, "predict", str(colors), str(photos)], capture_output=True, text=True, check=False)
+    assert end.returncode == 0
+    assert len(records(end.stdout)) == 3
+
+
+def test_json_is_utf8_whatever_the_locale_says(colors: Path, tmp_path: Path) -> None:
+    PILImage.new("RGB", (8, 8), "red").save(tmp_path / "straße.png")
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    command = [*COMMAND, "predict", str(colors), str(tmp_path / "straße.png")]
+    end = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert records(end.stdout.decode("utf-8"))[0]["source"] == str(tmp_path / "straße.png")
+
+
+def test_a_closed_pipe_ends_quietly_with_141(colors: Path, photos: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for arguments in (["predict", colors, photos], ["inspect", colors], ["--help"]):
+        end = subprocess.run(
+            [*COMMAND, *map(str, arguments)], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert end.returncode == 141, end.stderr
+        assert "Traceback" not in end.stderr
+        assert "Exception ignored" not in end.stderr
+    os.close(writing)
+
+
+def test_closed_standard_output_is_told(colors: Path, photos: Path) -> None:
+    command = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "predict", str(colors), str(photos)]
+    end = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert end.returncode == 6
+    assert "standard output is closed; name a file with -o" in end.stderr
+
+
+def test_ctrl_c_ends_with_130_and_without_a_traceback(colors: Path) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*COMMAND, "predict", str(colors), "-"], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as run:
+        assert run.stderr is not None
+        assert "on cpu" in run.stderr.readline()  # now it waits for the picture
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "Traceback" not in err
