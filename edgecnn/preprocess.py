@@ -42,18 +42,22 @@ def fit_image(image: Image, height: int, width: int, channels: int, fit: str = "
         return image
     picture = _with_channels(image, channels)
     rows, columns = image.shape[:2]
-    if fit != "stretch":
-        scales = height / rows, width / columns
-        scale = max(scales) if fit == "crop" else min(scales)
-        size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    across, down = width / columns, height / rows
+    if fit == "crop":
+        # The part that stays visible, in source pixels; scaling only that part is the same and needs no memory for the
+        # rest of a very long picture.
+        scale = max(across, down)
+        left, top = (columns - width / scale) / 2, (rows - height / scale) / 2
+        box = (max(left, 0.0), max(top, 0.0), min(columns - left, columns), min(rows - top, rows))
+        picture = picture.resize((width, height), PILImage.Resampling.BILINEAR, box=box)
+    elif fit == "stretch":
+        picture = picture.resize((width, height), PILImage.Resampling.BILINEAR)
     else:
-        size = width, height
-    if picture.size != size:
+        scale = min(across, down)
+        size = max(1, round(columns * scale)), max(1, round(rows * scale))
         picture = picture.resize(size, PILImage.Resampling.BILINEAR)
-    if picture.size != (width, height):
-        # Pillow's crop fills with black where the box lies outside, so that one line centres both crop and pad.
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        picture = picture.crop((left, top, left + width, top + height))
+        picture = picture.crop((left, top, left + width, top + height))  # Pillow fills with black what lies outside
     return np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
 
 

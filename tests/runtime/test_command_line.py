@@ -5,17 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import onnx_bytes
 import onnxruntime
 import pytest
-from conftest import Outcome
+from command import Edgecnn
 from PIL import Image as PILImage
 
-Edgecnn = Callable[..., Outcome]
 COMMAND = [sys.executable, "-m", "edgecnn"]
 
 

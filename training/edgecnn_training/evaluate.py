@@ -133,7 +133,7 @@ def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> No
     """
     if subject.run is None:
         screen.say(
-            "note: a model file does not list what it was trained on; whether these pictures are new to it is not checked"
+            "note: a model file does not list what it was trained on: nobody checks that these pictures are new to it"
         )
         return
     known = splits.read_splits(subject.run.splits)

@@ -1,8 +1,8 @@
 """Static int8 quantisation, the only place that imports ``onnxruntime.quantization``.
 
-QDQ format, U8 activations, S8 weights with a scale per output channel. ``reduce_range`` keeps the weights within 7 bits:
-on a CPU without VNNI, U8×S8 products are added up in pairs in 16 bits and saturate otherwise (scores moved by up to 0.59,
-accuracy fell by 2 points under an emulated Haswell; with it the scores are the same, at no cost in time).
+QDQ format, U8 activations, S8 weights with a scale per output channel. ``reduce_range`` keeps the weights within 7
+bits: on a CPU without VNNI, U8×S8 products are added up in pairs in 16 bits and saturate otherwise (scores moved by up
+to 0.59, accuracy fell by 2 points under an emulated Haswell; with it the scores are the same, at no cost in time).
 """
 
 from __future__ import annotations

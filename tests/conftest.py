@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from command import Edgecnn, Outcome
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # a busy core is no failure
+settings.load_profile("shared machine")
+
+
+@pytest.fixture
+def edgecnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Edgecnn:
+    """Run ``edgecnn ARGS`` in this process, through the real `main`."""
+    from edgecnn.cli import main
+
+    def run(*args: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["edgecnn", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(end.value.code or 0), captured.out, captured.err)
+
+    return run

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from edgecnn_training.augment import Augmentation
+from edgecnn_training.backend import start_keras
+from edgecnn_training.calibrate import calibration_rows
+from edgecnn_training.pictures import Normalization, Pictures, measure_normalization
+
+start_keras("to test")
+
+from edgecnn_training.batches import Batches, steps_per_epoch  # noqa: E402  # Keras is started before
+
+
+def pictures(count: int = 50) -> Pictures:
+    """Picture i is filled with the value i; its class is i modulo 5."""
+    images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 4, 1))
+    return Pictures(images, np.arange(count), np.arange(count) % 5)
+
+
+def batches(first: int = 0, last: int = 15, seed: int = 3, augmentation: Augmentation | None = None) -> Batches:
+    return Batches(
+        pictures(),
+        5,
+        batch_size=10,
+        seed=seed,
+        augmentation=augmentation or Augmentation(),
+        normalization=Normalization((0.0,), (1.0,)),
+        first=first,
+        last=last,
+    )
+
+
+def test_each_epoch_holds_every_picture_once_in_another_order() -> None:
+    data = batches()
+    epochs = [[v for i in range(5) for v in data[5 * epoch + i][0][:, 0, 0, 0]] for epoch in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(50))
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_labels_are_one_hot_and_belong_to_their_pictures() -> None:
+    images, labels = batches()[7]
+    assert labels.sum(1).tolist() == [1] * 10
+    assert np.array_equal(labels.argmax(1), images[:, 0, 0, 0].astype(int) % 5)
+
+
+def test_a_batch_depends_on_its_number_and_not_on_what_was_asked_before() -> None:
+    augmentation = Augmentation(shift=0.25)
+    whole, rest = batches(augmentation=augmentation), batches(first=8, augmentation=augmentation)
+    for i in (6, 0, 3):
+        assert np.array_equal(whole[8 + i][0], rest[i][0])
+        assert np.array_equal(whole[8 + i][1], rest[i][1])
+
+
+def test_another_seed_gives_other_batches() -> None:
+    assert not np.array_equal(batches(seed=1)[0][0], batches(seed=2)[0][0])
+
+
+def test_the_length_is_what_is_left_of_the_run() -> None:
+    assert len(batches(first=4, last=15)) == 11
+
+
+def test_fewer_pictures_than_a_batch_make_one_smaller_batch() -> None:
+    assert steps_per_epoch(7, 128) == 1
+    data = Batches(
+        pictures(7),
+        5,
+        batch_size=128,
+        seed=0,
+        augmentation=Augmentation(),
+        normalization=Normalization((0.0,), (1.0,)),
+        first=0,
+        last=2,
+    )
+    assert data[1][0].shape == (7, 4, 4, 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 4096])
+def test_mean_and_std_are_those_of_numpy_whatever_the_chunk(chunk: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), np.uint8)
+    rows = np.arange(0, 40, 2)
+    result = measure_normalization(Pictures(images, rows, np.zeros(20, np.int64)), chunk=chunk)
+    assert result.mean == pytest.approx(images[rows].mean((0, 1, 2)), rel=1e-12)
+    assert result.std == pytest.approx(images[rows].std((0, 1, 2)), rel=1e-9)
+    normal = result(images[rows])
+    assert normal.mean((0, 1, 2)) == pytest.approx([0, 0, 0], abs=1e-5)
+    assert normal.std((0, 1, 2)) == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_a_constant_channel_is_not_divided_by_zero() -> None:
+    images = np.full((3, 2, 2, 1), 9, np.uint8)
+    assert measure_normalization(Pictures(images, np.arange(3), np.zeros(3, np.int64))).std == (1.0,)
+
+
+def test_calibration_takes_as_many_of_each_class_until_a_class_has_no_more() -> None:
+    classes = np.array([0] * 100 + [1] * 100 + [2] * 4)
+    train = Pictures(np.zeros((204, 1, 1, 1), np.uint8), np.arange(204) + 1000, classes)
+    rows = calibration_rows(train, count=64)
+    assert len(set(rows.tolist())) == 64
+    assert np.bincount(classes[rows - 1000]).tolist() == [30, 30, 4]
+    assert np.array_equal(rows, calibration_rows(train, count=64))
