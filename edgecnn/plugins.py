@@ -43,11 +43,16 @@ def load(package: str, name: str) -> ModuleType:
     Raises:
         UsageError: No such plug-in; the message lists those there are.
     """
-    if name.endswith(".py") or "/" in name:
+    if is_path(name):
         return _load_file(Path(name))
     if name not in names(package):
         raise unknown(package.rpartition(".")[2], name, names(package))
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+
+
+def is_path(name: str) -> bool:
+    """Whether a plug-in is given as the path of a file: it ends in ``.py`` or has a ``/``."""
+    return name.endswith(".py") or "/" in name
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> UsageError:

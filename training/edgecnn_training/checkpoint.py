@@ -61,10 +61,16 @@ class Checkpoint:
         """The network with its weights, uncompiled.
 
         Raises:
-            DataError: The file is not the one that was saved.
+            DataError: The file is not the one that was saved, or holds layers that Keras does not know.
         """
         self.check()
-        return keras.models.load_model(self.model_path, compile=False)
+        try:
+            return keras.models.load_model(self.model_path, compile=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.model_path} must hold layers that Keras can rebuild: decorate the architecture's own ones with "
+                f"@keras.saving.register_keras_serializable() and train again ({str(error).strip().splitlines()[0]})"
+            ) from error
 
     def restore(self, model: keras.Model) -> None:
         """Load weights and optimiser into a compiled and built model of the same network.

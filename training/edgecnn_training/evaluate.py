@@ -115,9 +115,9 @@ def _open(model: str) -> Subject:
     if path.is_dir():
         run = Run.open(path)
         start_keras("to evaluate a run")
-        from edgecnn_training import checkpoint, loop
+        from edgecnn_training import checkpoint, loop, trainer
 
-        network = checkpoint.best(run.checkpoints).load()
+        network = trainer.load_network(run, checkpoint.best(run.checkpoints))
         return Subject(model, run.info.labels, run.info.input, loop.keras_scorer(network, run.info.normalization), run)
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from edgecnn import plugins
 from edgecnn.card import InputSpec, checked_labels
 from edgecnn.errors import DataError, ModelError, UsageError
+from edgecnn.plugins import is_path
+from edgecnn.preprocess import FITS
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import loop, screen, splits
 from edgecnn_training import recipe as recipes
@@ -75,10 +77,11 @@ def train(request: Request) -> bool:
         DataError: The data set cannot be used.
     """
     recipe = recipes.read(request.recipe, request.changes)
+    if is_path(recipe.arch):
+        recipe = dataclasses.replace(recipe, arch=str(Path(recipe.arch).absolute()))
     if request.run is not None and request.run.exists():
         raise runs.exists(request.run)
-    if request.size is not None and not all(MIN_SIDE <= side <= MAX_SIDE for side in request.size):
-        raise UsageError(f"--size must be {MIN_SIDE} to {MAX_SIDE} pixels; received {request.size}")
+    _check_input(request)
     network = plugins.load(ARCHITECTURES, recipe.arch)
     with screen.counter("reading") as seen:
         data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
@@ -210,6 +213,18 @@ def test_keras(run: Run, model: keras.Model, chosen: Pictures) -> Evaluation:
     return evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
 
 
+def load_network(run: Run, chosen: Checkpoint) -> keras.Model:
+    """The network of a checkpoint, uncompiled; an architecture given by path is imported first, for layers of its own.
+
+    Raises:
+        DataError: The checkpoint is damaged, or holds layers that Keras does not know.
+    """
+    arch = run.info.recipe.arch
+    if is_path(arch) and Path(arch).is_file():
+        plugins.load(ARCHITECTURES, arch)
+    return chosen.load()
+
+
 def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:
     """The split that a run's accuracy is reported on: test, or validation where the data gives no test split."""
     for split in ("test", "validation"):
@@ -228,7 +243,7 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
     if not finished:
         step = checkpoints.latest(run.checkpoints).state.step
         screen.say(f"stopped after {step:,} steps; checkpoint saved in {run.checkpoints}")
-        screen.say(f"next:  edgecnn train {data.survey.location} --run {run.path} --resume")
+        screen.say(f"next:  edgecnn train --run {run.path} --resume")
         return False
     _report_test(run, data, codes)
     return True
@@ -237,7 +252,7 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
 def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
     best = checkpoints.best(run.checkpoints)
     split, chosen = held_out(data, codes)
-    result = test_keras(run, best.load(), chosen)
+    result = test_keras(run, load_network(run, best), chosen)
     figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     record = {
         "type": "train",
@@ -292,6 +307,19 @@ def _with_epochs(recipe: Recipe, request: Request, count: int) -> Recipe:
         return dataclasses.replace(recipe, min_steps=0)
     least = math.ceil(recipe.min_steps / steps_per_epoch(count, recipe.batch_size))
     return dataclasses.replace(recipe, epochs=max(recipe.epochs, least), min_steps=0)
+
+
+def _check_input(request: Request) -> None:
+    """Refuse what no network can take before any picture is read."""
+    if request.size is not None and not all(MIN_SIDE <= side <= MAX_SIDE for side in request.size):
+        height, width = request.size
+        raise UsageError(f"--size must be {MIN_SIDE} to {MAX_SIDE} pixels; received {height}x{width}")
+    if request.channels not in (None, 1, 3):
+        raise UsageError(f"--channels must be 1 or 3; received {request.channels}")
+    if request.fit not in FITS:
+        raise UsageError(f"--fit must be one of {', '.join(FITS)}; received {request.fit!r}")
+    if request.split not in splits.METHODS:
+        raise UsageError(f"--split must be one of {', '.join(splits.METHODS)}; received {request.split!r}")
 
 
 def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ Keras 3: ``from_keras`` raises a KeyError, ``model.export`` loses the tensors' n
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ OPSET = 17
 IR_VERSION = 8
 INPUT, OUTPUT = "image", "scores"
 
-_TRAINING_ONLY = ("BatchNormalization", "Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "Multinomial")
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
 def to_onnx(model: keras.Model, spec: InputSpec, normalization: Normalization) -> onnx.ModelProto:
@@ -87,14 +86,13 @@ def tidy(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Refuse what works in training only."""
+    """Refuse what has no place outside of training."""
     onnx = needs("onnx", "train", "to export")
     onnx.checker.check_model(graph, full_check=True)
-    operators = Counter(node.op_type for node in graph.graph.node)
-    left = [name for name in _TRAINING_ONLY if operators[name]]
-    if left:
+    found = sorted({node.op_type for node in graph.graph.node} & set(_RANDOM))
+    if found:
         raise ModelError(
-            f"an exported graph must not hold {', '.join(left)}: batch normalisation must follow a convolution or a "
-            "dense layer, and augmentation belongs into the recipe, not into the network"
+            f"an exported graph must not draw random numbers; received {', '.join(found)}: augmentation belongs into "
+            "the recipe, not into the network"
         )
     return graph

@@ -36,6 +36,7 @@ MIN_ONNXRUNTIME = "1.24"
 PARITY_PICTURES = 512
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
+_ALONE = 8  # pictures that are also predicted one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     screen.say(f"{run.path}  checkpoint of epoch {best.state.epoch}, {run.info.recipe.arch}")
     return _Material(
         run=run,
-        model=best.load(),
+        model=trainer.load_network(run, best),
         identity=Identity(name, run.info.labels, run.info.input),
         split=split,
         held_out=held_out,
@@ -188,6 +189,7 @@ def _prove_parity(exact: Candidate, material: _Material) -> None:
     chosen = material.parity
     with Classifier(exact.path, device="cpu") as classifier:
         ours = in_batches(classifier.scores, chosen.images, chosen.rows)
+        alone = in_batches(classifier.scores, chosen.images, chosen.rows[:_ALONE], size=1)
     scorer = loop.keras_scorer(material.model, material.run.info.normalization)
     keras_says = in_batches(scorer, chosen.images, chosen.rows)
     difference = float(np.abs(ours - keras_says).max())
@@ -197,6 +199,12 @@ def _prove_parity(exact: Candidate, material: _Material) -> None:
         raise ModelError(
             f"the exported file must agree with Keras within {PARITY_LIMIT:g}; {text}: nothing was written. "
             "This is a fault of the network's layers or of edgecnn; please report it with the architecture"
+        )
+    apart = float(np.abs(alone - ours[: len(alone)]).max())
+    if not apart <= PARITY_LIMIT:
+        raise ModelError(
+            "the scores of a picture must not depend on the others in its batch; "
+            f"they differ by {apart:.1e}: the network has a layer that is called in training mode, take that out"
         )
     screen.say(f"parity with Keras: {text}")
 

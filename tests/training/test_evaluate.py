@@ -1,0 +1,111 @@
+"""`edgecnn evaluate` on runs and on exported files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command import Edgecnn
+from PIL import Image as PILImage
+from shapes import write_shapes
+
+from edgecnn import Classifier
+
+
+def test_a_run_is_evaluated_on_the_test_split_of_its_own_data(edgecnn: Edgecnn, trained: Path, shapes: Path) -> None:
+    done = edgecnn("evaluate", trained, shapes)
+    record = json.loads(done.out)
+    assert done.code == 0
+    assert (record["split"], record["n"]) == ("test", 18)
+    assert record["top1"] == json.loads((trained / "result.json").read_text())["top1"]
+    assert sum(map(sum, record["confusion"])) == 18
+
+
+def test_new_pictures_without_splits_are_all_taken(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    new = write_shapes(tmp_path / "new", each=7, seed=5)
+    record = json.loads(edgecnn("evaluate", trained, new, "--json").out)
+    assert (record["split"], record["n"]) == ("all", 21)
+    assert [row["n"] for row in record["per_class"]] == [7, 7, 7]
+
+
+def test_the_datas_own_test_split_is_taken_where_it_has_one(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    write_shapes(tmp_path / "new" / "train", each=7, seed=5)
+    write_shapes(tmp_path / "new" / "test", each=3, seed=6)
+    record = json.loads(edgecnn("evaluate", trained, tmp_path / "new").out)
+    assert (record["split"], record["n"]) == ("test", 9)
+
+
+def test_pictures_the_run_has_seen_are_refused_unless_allowed(
+    edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path
+) -> None:
+    mixed = write_shapes(tmp_path / "mixed", each=5, seed=5)
+    shutil.copytree(shapes, mixed, dirs_exist_ok=True, copy_function=copy_beside)
+    done = edgecnn("evaluate", trained, mixed)
+    assert (done.code, done.out) == (3, "")
+    assert "has trained or validated on 162 of these 195" in done.err
+    allowed = edgecnn("evaluate", trained, mixed, "--allow-leak")
+    assert allowed.code == 0
+    assert json.loads(allowed.out)["n"] == 195
+    assert "has trained or validated on 162 of these 195" in allowed.err
+
+
+def copy_beside(source: str, target: str) -> None:
+    shutil.copy(source, str(Path(target).with_name("seen-" + Path(target).name)))
+
+
+def test_a_model_is_evaluated_as_predict_would_and_says_what_it_cannot_check(
+    edgecnn: Edgecnn, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    new = write_shapes(tmp_path / "new", each=7, seed=5)
+    done = edgecnn("evaluate", exported["int8"], new)
+    with Classifier(exported["int8"]) as model:
+        right = sum(model.predict(path).label == path.parent.name for path in new.rglob("*.png"))
+    assert done.code == 0
+    assert json.loads(done.out)["correct"] == right
+    assert "nobody checks that these pictures are new to it" in done.err
+
+
+def test_the_confusion_matrix_is_drawn_where_it_is_asked_for(
+    edgecnn: Edgecnn, exported: dict[str, Path], shapes: Path, tmp_path: Path
+) -> None:
+    assert edgecnn("evaluate", exported["float32"], shapes, "--confusion", tmp_path / "c.png").code == 0
+    with PILImage.open(tmp_path / "c.png") as picture:
+        picture.load()
+    assert [p.name for p in tmp_path.iterdir()] == ["c.png"]
+
+
+def test_a_class_the_model_does_not_know_is_refused(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    new = write_shapes(tmp_path / "new", each=4, seed=5)
+    (new / "bar").rename(new / "beam")
+    done = edgecnn("evaluate", trained, new)
+    assert done.code == 3
+    assert "received 'beam'" in done.err
+
+
+def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    new = write_shapes(tmp_path / "new", each=4, seed=5)
+    shutil.rmtree(new / "bar")
+    record = json.loads(edgecnn("evaluate", trained, new).out)
+    assert record["n"] == 8
+    assert (record["per_class"][0]["n"], record["per_class"][0]["recall"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("nowhere", "DATA"), 3, "'nowhere' does not exist"),
+        (("nowhere.onnx", "DATA"), 3, "'nowhere.onnx' does not exist"),
+        (("DATA", "DATA"), 3, "has no run.json"),
+        (("RUN", "nowhere"), 3, "there is no 'nowhere'"),
+        (("RUN", "DATA", "--confusion", "x.jpg"), 2, "--confusion must be a .png file"),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy(
+    edgecnn: Edgecnn, trained: Path, shapes: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    places = {"DATA": str(shapes), "RUN": str(trained)}
+    done = edgecnn("evaluate", *(places.get(argument, argument) for argument in arguments))
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err

@@ -1,0 +1,250 @@
+"""`edgecnn train`, from the command line to the files of the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Edgecnn
+from edgecnn_training.backend import start_keras
+from PIL import Image as PILImage
+from shapes import LABELS, write_shapes
+
+start_keras("to test")
+
+from edgecnn_training import checkpoint  # noqa: E402  # Keras is started
+from edgecnn_training.run import Run  # noqa: E402
+
+from edgecnn.errors import DataError  # noqa: E402
+
+QUICK = ("--arch", "softmax", "--epochs", "1", "--batch-size", "32")
+
+
+def test_a_run_holds_all_there_is_to_know_about_it(trained: Path, shapes: Path) -> None:
+    run = Run.open(trained)
+    assert run.info.labels == LABELS
+    assert (run.info.input.height, run.info.input.width, run.info.input.channels) == (20, 20, 1)
+    assert run.info.recipe.arch == "micro"
+    assert run.info.data_location == str(shapes)
+    environment = json.loads((trained / "environment.json").read_text())
+    assert {"versions", "cpu", "cores", "seed", "data_hash", "git_commit", "command", "date"} <= environment.keys()
+    assert environment["versions"]["keras"]
+    for name in ("curves.png", "confusion.png"):
+        with PILImage.open(trained / name) as picture:
+            picture.load()
+            assert picture.width > 300
+    assert (trained / "rejected.csv").read_text() == "name,reason\n"
+    assert not list(trained.rglob("*.partial*"))
+
+
+def test_metrics_have_a_line_for_each_epoch_and_the_learning_rate_of_its_last_step(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines] == [9, 18, 27, 36]  # 144 pictures, batches of 16
+    assert lines[-1]["learning_rate"] < lines[0]["learning_rate"] <= 0.02
+    assert all(0 <= line["validation_top1"] <= 1 for line in lines)
+
+
+def test_the_network_learned_more_than_chance(trained: Path) -> None:
+    result = json.loads((trained / "result.json").read_text())
+    assert result["split"] == "test"
+    assert result["n"] == 18
+    assert result["interval"][0] > 1 / 3
+
+
+def test_splits_csv_lists_each_picture_by_its_content(trained: Path, shapes: Path) -> None:
+    with (trained / "splits.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["name"] for row in rows) == sorted(str(p.relative_to(shapes)) for p in shapes.rglob("*.png"))
+    assert {split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")} == {
+        "train": 144,
+        "validation": 18,
+        "test": 18,
+    }
+
+
+def test_train_ends_with_the_accuracy_and_the_next_command(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", *QUICK)
+    assert done.code == 0
+    assert "180 images, 3 classes, 20×20 grey" in done.err
+    assert "train 144 · validation 18 · test 18  (random; no picture on two sides)" in done.err
+    assert f"next:  edgecnn export {tmp_path / 'run'} -o run.onnx" in done.err
+    record = json.loads(done.out)
+    assert (record["type"], record["split"], record["n"]) == ("train", "test", 18)
+
+
+def test_what_is_no_picture_is_listed_and_the_rest_trains(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data", each=20)
+    (data / "bar" / "empty.png").touch()
+    (data / "disc" / "text.jpg").write_text("not a picture")
+    whole = (data / "column" / "000.png").read_bytes()
+    (data / "column" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    done = edgecnn("train", data, "--run", tmp_path / "run", *QUICK)
+    assert done.code == 0
+    assert f"3 rejected: {tmp_path / 'run' / 'rejected.csv'}" in done.err
+    with (tmp_path / "run" / "rejected.csv").open(newline="") as file:
+        rejected = {row["name"]: row["reason"] for row in csv.DictReader(file)}
+    assert rejected["bar/empty.png"].startswith("empty file")
+    assert rejected["disc/text.jpg"].startswith("not an image")
+    assert rejected["column/cut.png"].startswith("damaged or truncated PNG")
+
+
+def test_few_pictures_get_more_epochs_unless_epochs_are_asked(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    assert edgecnn("train", shapes, "--run", tmp_path / "a", "--arch", "softmax", "--set", "min_steps=20").code == 0
+    assert Run.open(tmp_path / "a").info.recipe.epochs == 20  # 144 pictures are one batch of 128
+    assert edgecnn("train", shapes, "--run", tmp_path / "b", "--arch", "softmax", "--epochs", "2").code == 0
+    assert Run.open(tmp_path / "b").info.recipe.epochs == 2
+
+
+def test_size_channels_and_fit_are_the_networks_input(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    options = ("--size", "24x32", "--channels", "3", "--fit", "pad")
+    assert edgecnn("train", shapes, "--run", tmp_path / "run", *QUICK, *options).code == 0
+    spec = Run.open(tmp_path / "run").info.input
+    assert (spec.height, spec.width, spec.channels, spec.fit) == (24, 32, 3, "pad")
+
+
+def test_given_splits_are_kept(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    write_shapes(tmp_path / "data" / "train", each=20, seed=1)
+    write_shapes(tmp_path / "data" / "test", each=5, seed=2)
+    done = edgecnn("train", tmp_path / "data", "--run", tmp_path / "run", *QUICK)
+    assert done.code == 0
+    assert "train 54 · validation 6 · test 15  (given by the data" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train",), 2, "DATA must be named"),
+        (("train", "nowhere"), 3, "there is no 'nowhere'"),
+        (("train", "DATA", "--arch", "smal"), 2, "did you mean 'small'?"),
+        (("train", "DATA", "--recipe", "nothing"), 2, "received 'nothing'"),
+        (("train", "DATA", "--set", "epoch=3"), 2, "did you mean 'epochs'?"),
+        (("train", "DATA", "--epochs", "0"), 2, "epochs must be 1 or more; received 0"),
+        (("train", "DATA", "--learning-rate", "nan"), 2, "learning_rate must be above 0"),
+        (("train", "DATA", "--size", "500"), 2, "--size must be 20 to 224 pixels"),
+        (("train", "DATA", "--size", "big"), 2, "--size must be a number of pixels"),
+        (("train", "DATA", "--fit", "zoom"), 2, "fit must be one of crop, stretch, pad; received 'zoom'"),
+        (("train", "DATA", "--split", "sorted"), 2, "split must be one of random, ordered; received 'sorted'"),
+        (("train", "DATA", "--channels", "4"), 2, "--channels must be 1 or 3; received 4"),
+        (("train", "--resume"), 2, "name it with --run"),
+        (("train", "--run", "nowhere", "--resume"), 3, "'nowhere' does not exist"),
+        (("train", "--run", "RUN", "--resume", "--epochs", "9"), 2, "leave out --epochs"),
+        (("train", "DATA", "--run", "RUN"), 2, "add --resume to continue it"),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy_and_leaves_nothing(
+    edgecnn: Edgecnn,
+    shapes: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"DATA": str(shapes), "RUN": str(trained)}
+    done = edgecnn(*(places.get(argument, argument) for argument in arguments))
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_ends_with_advice(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    options = ("--set", "optimizer=sgd", "--set", "schedule=constant", "--learning-rate", "99", "--epochs", "60")
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "lecture-a", *options)
+    assert done.code == 2
+    assert "train again with a --learning-rate below 99" in done.err
+
+
+def test_a_network_that_does_not_build_leaves_no_run(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "mlp", "--set", "options={depth=3}")
+    assert done.code == 2
+    assert "does not build for" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgecnn", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+STOPPED = ("--arch", "lecture-a", "--epochs", "20", "--batch-size", "8")  # with dropout; 18 batches an epoch
+
+
+@pytest.fixture(scope="module")
+def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stops."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    _, told = (process := start(shapes, "--run", path, *STOPPED)).communicate(timeout=120)
+    assert process.returncode == 0, told
+    return path
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_is_resumed_to_the_very_weights_of_one_that_was_not(
+    shapes: Path, whole: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    halted = start(shapes, "--run", tmp_path / "halted", *STOPPED)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "halted" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    halted.send_signal(stop)
+    _, told = halted.communicate(timeout=120)
+    assert halted.returncode == 130, told
+    step = checkpoint.latest(tmp_path / "halted" / "checkpoints").state.step
+    assert 0 < step < 20 * 18
+    assert f"stopped after {step:,} steps; checkpoint saved" in told
+    assert f"next:  edgecnn train --run {tmp_path / 'halted'} --resume" in told
+    resumed = start("--run", tmp_path / "halted", "--resume")
+    _, told = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, told
+    runs = [whole, tmp_path / "halted"]
+    one, other = (checkpoint.latest(run / "checkpoints").load().get_weights() for run in runs)
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    epochs = [[json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    assert epochs[0] == epochs[1] == list(range(1, 21))
+
+
+def test_resuming_with_other_data_is_refused(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", each=10, seed=9)
+    done = edgecnn("train", other, "--run", trained, "--resume")
+    assert done.code == 3
+    assert "was trained on other data than" in done.err
+
+
+def test_a_finished_run_that_is_resumed_says_its_result_again(
+    edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path
+) -> None:
+    copy, moved = tmp_path / "copy", tmp_path / "moved"
+    shutil.copytree(trained, copy)
+    shutil.copytree(shapes, moved)
+    done = edgecnn("train", moved, "--run", copy, "--resume")
+    assert done.code == 0
+    assert json.loads(done.out)["top1"] == json.loads((trained / "result.json").read_text())["top1"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}', '{"schema": 99}'])
+def test_a_damaged_run_is_refused(trained: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    (tmp_path / "copy" / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"is damaged|newer edgecnn"):
+        Run.open(tmp_path / "copy")
+
+
+def test_the_lists_name_each_plug_in_with_a_description(edgecnn: Edgecnn) -> None:
+    for command, name in (("architectures", "small"), ("datasets", "folder"), ("recipes", "default")):
+        done = edgecnn(command)
+        rows = {row["name"]: row["description"] for row in map(json.loads, done.out.splitlines())}
+        assert done.code == 0
+        assert rows[name]
+        assert all(rows.values())
