@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import shutil
@@ -135,6 +136,7 @@ def test_given_splits_are_kept(edgecnn: Edgecnn, tmp_path: Path) -> None:
         (("train", "DATA", "--fit", "zoom"), 2, "fit must be one of crop, stretch, pad; received 'zoom'"),
         (("train", "DATA", "--split", "sorted"), 2, "split must be one of random, ordered; received 'sorted'"),
         (("train", "DATA", "--channels", "4"), 2, "--channels must be 1 or 3; received 4"),
+        (("train", "DATA", "--epochs", "1", "--run", "/dev/null/run"), 3, "name another with --run"),
         (("train", "--resume"), 2, "name it with --run"),
         (("train", "--run", "nowhere", "--resume"), 3, "'nowhere' does not exist"),
         (("train", "--run", "RUN", "--resume", "--epochs", "9"), 2, "leave out --epochs"),
@@ -171,6 +173,24 @@ def test_a_network_that_does_not_build_leaves_no_run(edgecnn: Edgecnn, shapes: P
     assert done.code == 2
     assert "does not build for" in done.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("theano", "KERAS_BACKEND must be one of tensorflow, jax, torch; received 'theano'"),
+        ("jax", "pip install jax, or unset KERAS_BACKEND"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_told_with_the_remedy(shapes: Path, backend: str, message: str) -> None:
+    if importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is installed")
+    command = [sys.executable, "-m", "edgecnn", "train", str(shapes)]
+    done = subprocess.run(
+        command, env=os.environ | {"KERAS_BACKEND": backend}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgecnn.errors import needs
+from edgecnn.errors import MissingExtraError, UsageError, needs
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def start_keras(purpose: str) -> None:
-    """Import Keras; TensorFlow is the backend unless ``KERAS_BACKEND`` names another.
+def start_keras(purpose: str, backend: str | None = None) -> None:
+    """Import Keras.
 
     Args:
         purpose: Completes "is needed …" where Keras is missing: ``"to train"``.
+        backend: One of `BACKENDS`; None takes what ``KERAS_BACKEND`` says, or TensorFlow.
 
     Raises:
+        UsageError: ``KERAS_BACKEND`` names something else.
         MissingExtraError: Keras or its backend is not installed.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    chosen = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if chosen not in BACKENDS:
+        raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received {chosen!r}")
+    os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _muted_start():
-        if os.environ["KERAS_BACKEND"] == "tensorflow":
+        if chosen == "tensorflow":
             needs("tensorflow", "train", purpose)
+        elif importlib.util.find_spec(chosen) is None:
+            raise MissingExtraError(
+                f"KERAS_BACKEND={chosen} needs the package {chosen!r}, which is not installed: "
+                f"pip install {chosen}, or unset KERAS_BACKEND to use TensorFlow"
+            )
         keras = needs("keras", "train", purpose)
         keras.ops.convert_to_numpy(keras.ops.zeros(1))  # the backend's libraries speak at their first operation
 

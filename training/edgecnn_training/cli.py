@@ -135,7 +135,7 @@ def export(
     """Turn a run into one ONNX file, quantised where that loses no accuracy, and prove it."""
     from edgecnn_training.backend import start_keras
 
-    start_keras("to export")
+    start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
     exporter.export(run, output, quantize=quantize, max_drop=max_drop, data=data, name=name)

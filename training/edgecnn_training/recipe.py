@@ -68,9 +68,9 @@ class Recipe:
     options: Mapping[str, Value] = field(default_factory=dict)
     epochs: int = 30
     min_steps: int = 1500
-    batch_size: int = 128
+    batch_size: int = 32
     optimizer: str = "adamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 5e-3
     schedule: str = "one-cycle"
     warmup: float = 0.15
     weight_decay: float = 0.05

@@ -120,10 +120,13 @@ class Run:
 
     def append_metrics(self, values: Mapping[str, object]) -> None:
         """Add an epoch's line, on the disk before this returns."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise unwritable(self.metrics, error) from error
 
     def read_metrics(self, up_to_step: int | None = None) -> list[dict[str, float]]:
         """The epochs' lines, those after a step left out; a half-written last line is left out too."""
@@ -158,17 +161,22 @@ def create(path: Path, info: RunInfo, environment: Mapping[str, object]) -> Run:
         write_json(temporary / "run.json", _to_json(info))
         write_json(temporary / "environment.json", environment)
         temporary.rename(path)
-    except OSError as error:
+    except (OSError, DataError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             raise exists(path) from error
-        raise DataError(f"a run must be written to its directory; {path}: {error}") from error
+        raise DataError(f"a run must be written to its directory, {path}: {error}; name another with --run") from error
     return Run(path, info)
 
 
 def exists(path: Path) -> UsageError:
     """The error for a run directory that is there already."""
     return UsageError(f"--run must name a new directory; {path} exists: add --resume to continue it, or name another")
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The error for a run that can no longer be written."""
+    return DataError(f"a run must be written to {path}: {error}; free some space, then go on with --resume")
 
 
 def write_json(path: Path, values: object) -> None:
@@ -179,8 +187,11 @@ def write_json(path: Path, values: object) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def environment(seed: int, data_hash: str) -> dict[str, object]:

@@ -157,7 +157,10 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     split, held_out = trainer.held_out(data, codes)
     train = trainer.pictures(data, codes, "train")
     ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
-    screen.say(f"{run.path}  checkpoint of epoch {best.state.epoch}, {run.info.recipe.arch}")
+    recipe, newest = run.info.recipe, checkpoints.latest(run.checkpoints)
+    screen.say(f"{run.path}  {recipe.arch}, checkpoint of epoch {best.state.epoch}")
+    if newest.state.epoch < recipe.epochs:
+        screen.say(f"note: the run is not finished, {newest.state.epoch} of {recipe.epochs} epochs are done")
     return _Material(
         run=run,
         model=trainer.load_network(run, best),
@@ -289,7 +292,7 @@ def _finish(output: Path, chosen: Candidate, exact: Candidate, material: _Materi
         **chosen.result.to_record(),
     }
     del record["confusion"]
-    text = f"{output}  {size / 1000:,.0f} KB, {chosen.precision}, {material.split} {screen.accuracy(chosen.result)}"
+    text = f"{output}  {chosen.precision}, {material.split} {screen.accuracy(chosen.result)}"
     screen.emit(record, text)
     screen.say(f"next:  edgecnn predict {output} photo.jpg")
 

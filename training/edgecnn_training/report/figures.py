@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecnn.errors import needs
+from edgecnn.errors import SinkError, needs
 from edgecnn_training.accuracy import Evaluation
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
         for split, style in (("train", "C0-"), ("validation", "C1.-")):
             values = [line.get(f"{split}_{what}") for line in metrics]
             if any(value is not None for value in values):
-                panel.plot(epochs, [float("nan") if v is None else v for v in values], style, label=split)
+                label = "train, on augmented pictures" if split == "train" else split
+                panel.plot(epochs, [float("nan") if v is None else v for v in values], style, label=label)
         panel.set(title=title, xlabel="epoch")
         panel.grid(alpha=0.3)
         panel.legend()
@@ -71,5 +72,11 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.partial")
-    figure.savefig(temporary, format="png", dpi=100)
-    temporary.replace(path)
+    try:
+        figure.savefig(temporary, format="png", dpi=100)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SinkError(
+            f"a picture must be written to {path}: {error}; free some space or name another file"
+        ) from error
