@@ -21,9 +21,9 @@ from pathlib import Path
 ROWS = {
     "mnist-small": ("mnist", "--recipe", "mnist", "--arch", "small"),
     "mnist-micro": ("mnist", "--recipe", "mnist-micro"),
-    "mnist-lecture-a": ("mnist", "--recipe", "mnist", "--arch", "lecture-a"),
-    "mnist-mlp": ("mnist", "--recipe", "mnist", "--arch", "mlp"),
-    "mnist-softmax": ("mnist", "--recipe", "mnist", "--arch", "softmax"),
+    "mnist-lecture-a": ("mnist", "--recipe", "lecture"),
+    "mnist-mlp": ("mnist", "--recipe", "lecture", "--arch", "mlp"),
+    "mnist-softmax": ("mnist", "--recipe", "lecture", "--arch", "softmax"),
     "notmnist-small": ("notmnist/notMNIST_small.tar.gz", "--arch", "small"),
     "sign-digits-ordered": ("sign-digits/sign-digits.tar", "--arch", "small", "--split", "ordered"),
     "sign-digits-random": ("sign-digits/sign-digits.tar", "--arch", "small", "--split", "random"),

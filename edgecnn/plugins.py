@@ -6,8 +6,6 @@ A file's name is the plug-in's name with ``_`` written ``-`` (``lecture_a.py`` i
 
 from __future__ import annotations
 
-import ast
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Sequence
@@ -33,6 +31,8 @@ def names(package: str, suffix: str = ".py") -> list[str]:
 
 def summary(package: str, name: str) -> str:
     """First line of a plug-in's docstring, read from its source without running it."""
+    import ast  # here: it costs a prediction's start 2 ms
+
     source = (folder(package) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
@@ -57,6 +57,8 @@ def is_path(name: str) -> bool:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> UsageError:
     """The error for a name that is none of `known`, with the likeliest one that was meant."""
+    import difflib  # here: it costs a prediction's start 2 ms
+
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return UsageError(f"{kind} must be one of {', '.join(known)} (or the path of a file); received {name!r}{hint}")

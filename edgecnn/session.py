@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import platform
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -118,6 +117,8 @@ def load_onnxruntime() -> ModuleType:
     try:
         ort = needs("onnxruntime", "cpu", "to run a model")
     except MissingExtraError as error:
+        import platform  # here: only this message needs it
+
         raise _no_onnxruntime(error, platform.machine(), sys.maxsize) from error
     ort.set_default_logger_severity(_SILENT)
     return ort

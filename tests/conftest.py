@@ -15,8 +15,9 @@ def edgecnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Run ``edgecnn ARGS`` in this process, through the real `main`."""
     from edgecnn.cli import main
 
-    def run(*args: object) -> Outcome:
+    def run(*args: object, terminal: bool = False) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["edgecnn", *map(str, args)])
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()

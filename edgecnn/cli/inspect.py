@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +13,17 @@ import typer
 from edgecnn.errors import ModelError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgecnn.card import Json, ModelCard
     from edgecnn.prescan import Outline, TensorInfo
 
 
 def inspect(
     model: Annotated[str, typer.Argument(help="Any .onnx file; one without a card is told as such.", metavar="MODEL")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the whole card.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the whole card, also on a terminal.")
+    ] = False,
 ) -> None:
     """Show a model's card, inputs, outputs and operators."""
     from edgecnn import prescan
@@ -36,10 +41,10 @@ def inspect(
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
     digest = graph_hash(data)
-    if as_json:
+    if as_json or not sys.stdout.isatty():
         record: dict[str, Json] = {"file": model, "size_bytes": len(data), "graph_sha256": digest}
         record |= {"card": json.loads(card.to_json()) if card else None} | dataclasses.asdict(outline)
-        print(json.dumps(record, ensure_ascii=False, indent=2))  # noqa: T201
+        print(json.dumps(record, ensure_ascii=False, indent=2 if as_json else None))  # noqa: T201
         return
     rows = [("file", f"{model}, {len(data):,} bytes"), *_card_rows(card, digest), *_outline_rows(outline)]
     for name, value in rows:
@@ -60,7 +65,30 @@ def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
         ("precision", card.precision),
         ("graph", f"{digest}, {matches}"),
     ]
-    return rows + [(name, _words(value)) for name, value in card.more.items()]
+    more = dict(card.more)
+    accuracy = _accuracy(more.get("accuracy"))
+    if accuracy:
+        rows.append(("accuracy", accuracy))
+        del more["accuracy"]
+    return rows + [(name, _words(value)) for name, value in more.items() if name != "provenance"] + _origin(more)
+
+
+def _accuracy(claims: Json) -> str:
+    """The card's accuracy in a sentence; empty where it is not what `edgecnn export` writes."""
+    match claims:
+        case {"top1": float(top1), "n": int(n), "interval": [float(low), float(high)], "split": str(split), **others}:
+            text = f"top-1 {top1:.2%} of {n:,} {split} pictures, 95 % interval {low:.2%} to {high:.2%}"
+            before = others.get("float_top1")
+            return text + (f"; {before:.2%} before quantisation" if isinstance(before, float) else "")
+    return ""
+
+
+def _origin(more: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """The card's provenance, an object on a line."""
+    provenance = more.get("provenance")
+    if not isinstance(provenance, dict):
+        return []
+    return [(name, _words(value)) for name, value in provenance.items()]
 
 
 def _outline_rows(outline: Outline) -> list[tuple[str, str]]:

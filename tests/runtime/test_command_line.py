@@ -129,7 +129,7 @@ def test_a_model_of_someone_else_says_how_to_make_one_of_ours(edgecnn: Edgecnn, 
     end = edgecnn("predict", path, photos)
     assert end.code == 4
     assert "it was not exported by edgecnn (it has no card); export it with `edgecnn export`" in end.err
-    shown = edgecnn("inspect", path)
+    shown = edgecnn("inspect", path, terminal=True)
     assert shown.code == 0
     assert "none: not exported by edgecnn" in shown.out
 
@@ -156,7 +156,7 @@ def test_a_bug_is_told_shortly_with_how_to_report_it(colors: Path, photos: Path,
 def test_inspect_shows_card_tensors_and_operators(edgecnn: Edgecnn, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(onnx_bytes.color_model(accuracy={"top1": 0.98, "n": 163}, parameters=78330, note="a\x1b[2J"))
-    out = edgecnn("inspect", path).out
+    out = edgecnn("inspect", path, terminal=True).out
     rows = dict(line.split(None, 1) for line in out.splitlines())
     assert rows["labels"] == "3: red, green, blue"
     assert rows["pictures"] == "8×8 RGB, fit crop, filter bilinear"
@@ -180,7 +180,7 @@ def test_inspect_as_json_holds_the_whole_card(edgecnn: Edgecnn, colors: Path) ->
 def test_inspect_tells_a_graph_that_was_changed(edgecnn: Edgecnn, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(onnx_bytes.color_model(graph_sha256="0" * 64))
-    assert "DIFFERS from the card" in edgecnn("inspect", path).out
+    assert "DIFFERS from the card" in edgecnn("inspect", path, terminal=True).out
 
 
 def test_version_and_help(edgecnn: Edgecnn) -> None:

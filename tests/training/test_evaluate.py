@@ -23,6 +23,19 @@ def test_a_run_is_evaluated_on_the_test_split_of_its_own_data(edgecnn: Edgecnn, 
     assert sum(map(sum, record["confusion"])) == 18
 
 
+def test_on_a_terminal_there_is_a_table_with_a_line_for_each_class(
+    edgecnn: Edgecnn, trained: Path, shapes: Path
+) -> None:
+    done = edgecnn("evaluate", trained, shapes, terminal=True)
+    head, *classes, total = done.out.splitlines()
+    assert head.split() == ["class", "pictures", "right", "recall", "precision"]
+    assert [line.split()[:2] for line in classes] == [["bar", "6"], ["column", "6"], ["disc", "6"]]
+    record = json.loads((trained / "result.json").read_text())
+    assert f"({record['correct']} of 18; 95 % interval" in total
+    as_json = edgecnn("evaluate", trained, shapes, "--json", terminal=True)
+    assert json.loads(as_json.out)["correct"] == record["correct"]
+
+
 def test_new_pictures_without_splits_are_all_taken(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
     new = write_shapes(tmp_path / "new", each=7, seed=5)
     record = json.loads(edgecnn("evaluate", trained, new, "--json").out)

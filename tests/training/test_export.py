@@ -58,6 +58,7 @@ def test_names_types_opset_and_versions_are_what_the_design_says(exported: dict[
     assert [d.dim_value for d in image.type.tensor_type.shape.dim] == [0, 20, 20, 1]
     assert (scores.name, scores.type.tensor_type.elem_type) == ("scores", onnx.TensorProto.FLOAT)
     assert [d.dim_value for d in scores.type.tensor_type.shape.dim] == [0, 3]
+    assert {v.type.tensor_type.shape.dim[0].dim_param for v in (image, scores)} == {"N"}
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -103,6 +104,13 @@ def test_the_card_says_what_was_measured(exported: dict[str, Path], trained: Pat
             run.info.complexity.macs,
         )
         assert str(Path.home()) not in json.dumps(card.more["provenance"])
+
+
+def test_inspect_tells_the_accuracy_in_a_sentence(edgecnn: Edgecnn, exported: dict[str, Path]) -> None:
+    shown = edgecnn("inspect", exported["int8"], terminal=True)
+    top1 = json.loads(edgecnn("inspect", exported["int8"]).out)["card"]["accuracy"]["top1"]
+    assert f"top-1 {top1:.2%} of 18 test pictures, 95 % interval" in shown.out
+    assert "before quantisation" in shown.out
 
 
 def test_accuracy_in_the_card_is_that_of_the_file_on_the_test_pictures(

@@ -169,4 +169,4 @@ def _classes(subject: Subject, data: Dataset) -> Indices:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else screen.percent(value)
+    return "–" if value is None else f"{value * 100:.1f} %"

@@ -205,9 +205,9 @@ class _Journal(keras.callbacks.Callback):
         parts = [f"loss {values['train_loss']:.3f}", f"train {screen.percent(values['train_top1'])}"]
         if "validation_top1" in values:
             parts.append(f"validation {screen.percent(values['validation_top1'])}")
-        parts.append(f"{values['seconds']:.1f} s an epoch")
         self._note = "  ".join(parts)
-        screen.progress_line(f"epoch {values['epoch']}/{self.run.info.recipe.epochs}  {self._note}")
+        epoch = f"epoch {values['epoch']}/{self.run.info.recipe.epochs}"
+        screen.progress_line(f"{epoch}  {self._note}  {values['seconds']:.1f} s an epoch")
 
 
 def _rate(model: keras.Model, step: int) -> float:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,7 +33,7 @@ def bar() -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
         console=console,
@@ -54,9 +55,15 @@ def counter(what: str) -> Iterator[Callable[[int], None]]:
         yield show
 
 
+def short_path(path: str) -> str:
+    """A path as seen from here, where it lies below; otherwise as it is."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def percent(share: float) -> str:
-    """``0.9816`` → ``98.2 %``; two decimals above 99 %, where they begin to matter."""
-    return f"{share * 100:.2f} %" if share > 0.99 else f"{share * 100:.1f} %"
+    """``0.9816`` → ``98.2 %``; two decimals between 99 and 100 %, where they begin to matter."""
+    return f"{share * 100:.2f} %" if 0.99 < share < 1 else f"{share * 100:.1f} %"
 
 
 def accuracy(result: Evaluation) -> str:

@@ -275,7 +275,8 @@ def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
     original = data.survey.common_size
     sizes = f"{original[1]}×{original[0]} {kind}" if original else f"{kind}, several sizes"
     rejected = f"    {len(data.rejected):,} rejected: {run.path / 'rejected.csv'}" if data.rejected else ""
-    screen.say(f"{data.survey.location}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
+    place = screen.short_path(data.survey.location)
+    screen.say(f"{place}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
     screen.say(_split_table(data, codes, info.split))
     for note in [*data.notes, *splits.warnings(data.records, codes)]:
         screen.say(f"note: {note}")

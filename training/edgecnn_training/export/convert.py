@@ -78,6 +78,8 @@ def tidy(graph: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"an exported graph must use ONNX's own operators only; received the domains {foreign}")
     del graph.opset_import[:]
     graph.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "N"
     del graph.metadata_props[:]
     graph.ir_version = IR_VERSION
     graph.producer_name = "edgecnn"
