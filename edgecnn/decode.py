@@ -1,6 +1,6 @@
 """The only place that decodes: bytes of a picture file → upright uint8 RGB or grey.
 
-JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) and PPM by Pillow; HEIC and AVIF photos with the extra ``heif``. Files are
+JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF (first frame) and PPM by Pillow; HEIC photos with the extra ``heif``. Files are
 told apart by their first bytes, never by their name. What each kind of picture becomes:
 
 * EXIF orientation is applied, so that the picture stands upright;
@@ -26,7 +26,7 @@ from PIL import UnidentifiedImageError
 from edgecnn.errors import ImageError, SourceError, needs
 from edgecnn.frames import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
 FORMAT_NAMES = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM"
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded; a 50-megapixel phone's photo passes, a decompression bomb does not."""
@@ -36,7 +36,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 # What Pillow's readers raise on damaged files, besides OSError: found by reading them and by fuzzing.
 _DAMAGE = (
@@ -160,7 +160,7 @@ def _open(data: bytes) -> PILImage.Image:
     formats: tuple[str, ...] = FORMATS
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         _register_heif()
-        formats = ("HEIF", "AVIF")
+        formats = ("HEIF",)
     try:
         picture = PILImage.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:

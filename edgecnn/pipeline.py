@@ -21,7 +21,7 @@ import numpy as np
 from edgecnn import plugins
 from edgecnn.classifier import Classifier
 from edgecnn.errors import UsageError
-from edgecnn.frames import Failure, Frame, Source
+from edgecnn.frames import Failure, Frame, Image, Source
 from edgecnn.prediction import ErrorResult, Prediction, Result, Sink
 
 
@@ -114,44 +114,53 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
     return Summary(frames, failures, time.perf_counter() - started)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A frame brought to the network's size; the picture itself is let go, so that a batch of photos takes no memory."""
+
+    source: str
+    fitted: Image
+    ms: Mapping[str, float]
+
+
 def _predicted(source: Source, model: Classifier, batch: int) -> Iterator[list[Result | ErrorResult]]:
     """Results in the order of the source; a failure waits for the frames before it."""
-    waiting: list[Frame | Failure] = []
+    waiting: list[_Ready | ErrorResult] = []
     count = 0
     for item in source:
-        waiting.append(item)
-        count += isinstance(item, Frame)
+        if isinstance(item, Frame):
+            waiting.append(_ready(item, model))
+            count += 1
+        else:
+            waiting.append(ErrorResult(item.source, " ".join(str(item.error).split())))
         if count == batch or count == 0:
             yield _predict(waiting, model)
             waiting, count = [], 0
     yield _predict(waiting, model)
 
 
-def _predict(items: Sequence[Frame | Failure], model: Classifier) -> list[Result | ErrorResult]:
-    frames = [item for item in items if isinstance(item, Frame)]
-    times: list[dict[str, float]] = []
-    fitted = []
-    for frame in frames:
-        begin = time.perf_counter()
-        fitted.append(model.fit(frame.image))
-        times.append({"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000})
+def _ready(frame: Frame, model: Classifier) -> _Ready:
+    begin = time.perf_counter()
+    fitted = model.fit(frame.image)
+    ms = {"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000}
+    return _Ready(frame.source, fitted, ms)
+
+
+def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier) -> list[Result | ErrorResult]:
+    fitted = [item.fitted for item in items if isinstance(item, _Ready)]
     begin = time.perf_counter()
     rows = iter(model.scores(np.stack(fitted)) if fitted else ())
-    inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(frames))
-    clocks = iter(times)
+    inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(fitted))
     name = f"{model.card.name}@{model.card.graph_sha256[:12]}"
-    return [
-        Result(
-            item.source,
-            Prediction(next(rows), model.card.labels),
-            name,
-            model.device,
-            next(clocks) | {"inference": inference_ms},
-        )
-        if isinstance(item, Frame)
-        else ErrorResult(item.source, " ".join(str(item.error).split()))
-        for item in items
-    ]
+    results: list[Result | ErrorResult] = []
+    for item in items:
+        if isinstance(item, _Ready):
+            prediction = Prediction(next(rows), model.card.labels)
+            ms = {**item.ms, "inference": inference_ms}
+            results.append(Result(item.source, prediction, name, model.device, ms))
+        else:
+            results.append(item)
+    return results
 
 
 class _Chain:

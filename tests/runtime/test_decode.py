@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage
+from PIL import features
 
 from edgecnn.decode import MAX_FILE_BYTES, MAX_PIXELS, decode, decode_file, from_pillow, read_header
 from edgecnn.errors import ImageError, SourceError
@@ -241,3 +242,19 @@ def test_an_enormous_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)  # takes no space on the disk
     with pytest.raises(ImageError, match="must be at most 536870912 bytes; this has 536870913"):
         decode_file(tmp_path / "video.jpg")
+
+
+def test_a_heic_photo_is_read_where_the_extra_is_installed() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(PILImage.new("RGB", (64, 48), (200, 30, 60))).save(buffer, quality=95)
+    image = decode(buffer.getvalue())
+    assert image.shape == (48, 64, 3)
+    assert abs(image.astype(int) - (200, 30, 60)).max() <= 3  # HEVC is lossy
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+def test_an_avif_photo_needs_no_extra() -> None:
+    buffer = io.BytesIO()
+    PILImage.new("RGB", (64, 48), (200, 30, 60)).save(buffer, "AVIF")
+    assert abs(decode(buffer.getvalue()).astype(int) - (200, 30, 60)).max() <= 3
