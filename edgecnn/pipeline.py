@@ -116,7 +116,7 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A frame brought to the network's size; the picture itself is let go, so that a batch of photos takes no memory."""
+    """A frame brought to the network's size; the picture itself is let go, so that batches of photos stay small."""
 
     source: str
     fitted: Image
