@@ -107,7 +107,11 @@ def _report(message: str) -> None:
 def _closed_pipe_is_quiet() -> Iterator[None]:
     """End with 141 where the program that read our output has gone (``edgecnn predict … | head -1``)."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:  # it is None where it was closed
+                sys.stdout.flush()  # else Python meets the closed pipe on its way out, and ends with 120
     except BrokenPipeError as error:
         # Python flushes standard output once more when it exits, and would complain there
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -204,12 +205,20 @@ def test_json_is_utf8_whatever_the_locale_says(colors: Path, tmp_path: Path) -> 
     assert records(end.stdout.decode("utf-8"))[0]["source"] == str(tmp_path / "straße.png")
 
 
-def test_a_closed_pipe_ends_quietly_with_141(colors: Path, photos: Path) -> None:
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_closed_pipe_ends_quietly_with_141(colors: Path, photos: Path, buffered: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
     reading, writing = os.pipe()
     os.close(reading)
     for arguments in (["predict", colors, photos], ["inspect", colors], ["--help"]):
         end = subprocess.run(
-            [*COMMAND, *map(str, arguments)], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+            [*COMMAND, *map(str, arguments)],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment,
         )
         assert end.returncode == 141, end.stderr
         assert "Traceback" not in end.stderr
@@ -224,6 +233,15 @@ def test_closed_standard_output_is_told(colors: Path, photos: Path) -> None:
     assert "standard output is closed; name a file with -o" in end.stderr
 
 
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """A program inherits it where Ctrl-C is ignored, as in a shell's background job; here it shall not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_ctrl_c_ends_with_130_and_without_a_traceback(colors: Path) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(

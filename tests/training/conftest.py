@@ -1,22 +1,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 
 import pytest
 from shapes import write_shapes
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("XDG_CACHE_HOME")
-    if before is not None:
-        os.environ["XDG_CACHE_HOME"] = before
+# No test reads or writes the user's caches and settings; here, since Keras is started when tests are collected.
+_SCRATCH = tempfile.TemporaryDirectory(prefix="edgecnn-tests-")
+for _variable in ("XDG_CACHE_HOME", "KERAS_HOME", "MPLCONFIGDIR"):
+    os.environ[_variable] = str(Path(_SCRATCH.name) / _variable.lower())
 
 
 @pytest.fixture(scope="session")

@@ -100,8 +100,9 @@ def test_what_is_no_picture_is_listed_and_the_rest_trains(edgecnn: Edgecnn, tmp_
 
 
 def test_few_pictures_get_more_epochs_unless_epochs_are_asked(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
-    assert edgecnn("train", shapes, "--run", tmp_path / "a", "--arch", "softmax", "--set", "min_steps=20").code == 0
-    assert Run.open(tmp_path / "a").info.recipe.epochs == 20  # 144 pictures are one batch of 128
+    options = ("--arch", "softmax", "--batch-size", "128", "--set", "min_steps=40")
+    assert edgecnn("train", shapes, "--run", tmp_path / "a", *options).code == 0
+    assert Run.open(tmp_path / "a").info.recipe.epochs == 40  # 144 pictures are one batch of 128; the recipe has 30
     assert edgecnn("train", shapes, "--run", tmp_path / "b", "--arch", "softmax", "--epochs", "2").code == 0
     assert Run.open(tmp_path / "b").info.recipe.epochs == 2
 

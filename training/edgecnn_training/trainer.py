@@ -297,8 +297,8 @@ def _split_table(data: Dataset, codes: Codes, split: str) -> str:
         rows = [[label, *map("{:,}".format, row)] for label, row in zip(data.labels, counts, strict=True)]
         lines.append(screen.table([["class", *SPLITS], *rows], indent="  "))
     else:
-        smallest, largest = counts.sum(1).min(), counts.sum(1).max()
-        lines.append(f"  {smallest:,} to {largest:,} pictures in a class; each picture's split: splits.csv")
+        sizes = sorted(map(int, counts.sum(1)))
+        lines.append(f"  {sizes[0]:,} to {sizes[-1]:,} pictures in a class; each picture's split: splits.csv")
     return "\n".join(lines)
 
 

@@ -78,8 +78,8 @@ def _pairs(images: str, labels: str, split: str) -> Iterator[Example]:
         block_rows = max(1, _BLOCK_BYTES // (height * width))
         for start in range(0, count, block_rows):
             rows = min(block_rows, count - start)
-            block = np.frombuffer(_read(pixels, rows * height * width, images), np.uint8)
-            block = block.reshape(rows, height, width, 1)
+            values = np.frombuffer(_read(pixels, rows * height * width, images), np.uint8)
+            block = values.reshape(rows, height, width, 1)
             for i, label in enumerate(_read(classes, rows, labels)):
                 yield Example(block[i], str(label), f"{split}/{start + i:0{digits}d}", split)
         for file, path in ((pixels, images), (classes, labels)):
