@@ -119,7 +119,7 @@ class ModelCard:
         return cls(
             name=values["name"],
             labels=checked_labels(values["labels"]),
-            input=_read_input(values["input"]),
+            input=read_input(values["input"]),
             precision=values["precision"],
             graph_sha256=sha,
             more={key: value for key, value in values.items() if key not in _MANDATORY},
@@ -153,7 +153,12 @@ def graph_hash(model: bytes) -> str:
     return digest.hexdigest()
 
 
-def _read_input(values: object) -> InputSpec:
+def read_input(values: object) -> InputSpec:
+    """What a network takes, from the JSON of a card.
+
+    Raises:
+        ModelError: A field without meaning; the message names it.
+    """
     _check(isinstance(values, dict), "input", "an object", values)
     fields = cast("dict[str, object]", values)
     for name in ("height", "width"):

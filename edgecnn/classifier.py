@@ -29,6 +29,8 @@ from edgecnn.prescan import TensorInfo
 from edgecnn.session import Session, open_session
 
 INPUT, OUTPUT = "image", "scores"
+MAX_MODEL_BYTES = 1 << 30
+_ROUNDING = 1e-3
 
 Picture: TypeAlias = "str | os.PathLike[str] | PILImage.Image | Image"
 """What can be predicted: the path of a picture, a Pillow picture, or uint8 ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)``."""
@@ -129,6 +131,9 @@ class Classifier:
             )
         if not np.isfinite(scores).all():
             raise ModelError(f"{self.path}: the model gave scores that are no numbers (NaN); export it again")
+        if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
+            worst = float(scores.max() if scores.max() > 1 else scores.min())
+            raise ModelError(f"{self.path}: scores must be 0 to 1; the model gave {worst:g}: export it again")
         return scores
 
     def close(self) -> None:
@@ -149,6 +154,8 @@ def _read(path: pathlib.Path) -> bytes:
         raise ModelError("no such file; name the file that `edgecnn export` wrote")
     if not path.is_file():
         raise ModelError("a model must be a file; this is a folder or a device")
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise ModelError(f"a model must have at most {MAX_MODEL_BYTES >> 20} MiB; it has {path.stat().st_size >> 20}")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -178,6 +185,8 @@ def _check_tensors(session: Session, card: ModelCard) -> None:
 
 def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str, shape: tuple[int, ...]) -> None:
     """One tensor of this name and dtype whose axes after the batch are `shape`, as far as the graph tells them."""
+    if not found:
+        raise ModelError(f"a model must have one {what} named {name!r}; it has none: export the model again")
     tensor = found[0]
     fits = len(tensor.shape) == len(shape) + 1 and all(
         isinstance(axis, str) or axis == length for axis, length in zip(tensor.shape[1:], shape, strict=True)

@@ -71,5 +71,8 @@ def _load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"a plug-in given by path must end in .py; received {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a user's own code may do anything
+        raise UsageError(f"a plug-in given by path must import; {path}: {type(error).__name__}: {error}") from error
     return module

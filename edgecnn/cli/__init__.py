@@ -6,19 +6,20 @@ Commands import what they need when they run, so that ``edgecnn --help`` needs n
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
 from edgecnn.cli import inspect, predict
-from edgecnn.errors import EdgecnnError, printable
+from edgecnn.errors import EdgecnnError, SinkError, SourceError, printable
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as the shell reports it
 
@@ -85,15 +86,43 @@ def main() -> None:
     """Run the command line and exit: 0, or the code that ``errors.py`` lists for what went wrong."""
     # Pillow warns of damaged EXIF data and of pictures above a limit that lies above ours; what matters of it we say
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    _make_streams_safe()
     try:
         app()
     except EdgecnnError as error:
         _report(f"error: {error}")
         sys.exit(error.exit_code)
+    except OSError as error:
+        _report_system(error)
+    except MemoryError:
+        _report("error: there must be enough memory; it ran out: use fewer or smaller pictures at a time")
+        sys.exit(SourceError.exit_code)
+    except RecursionError as error:
+        _report(f"error: what is read must not be nested so deeply ({error}); flatten it")
+        sys.exit(SourceError.exit_code)
     except Exception as error:
         _report(f"error: a bug in edgecnn, sorry: {type(error).__name__}: {error}")
         _report("run it again as `edgecnn --debug …`, and report what it prints together with the command you typed")
         sys.exit(EdgecnnError.exit_code)
+
+
+def _make_streams_safe() -> None:
+    """Where a stream was closed, or cannot show a letter, that is no reason to fail."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # else print would take standard output
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _report_system(error: OSError) -> NoReturn:
+    """What the system refused: a name that is too long, a missing permission, a full disk."""
+    if error.filename is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # what is left in it would fail again
+        _report(f"error: results must be written somewhere; standard output: {error.strerror or error}: name a file")
+        sys.exit(SinkError.exit_code)
+    _report(f"error: a path must be one that can be used; {error.filename!r}: {error.strerror}: check it")
+    sys.exit(SourceError.exit_code)
 
 
 def _report(message: str) -> None:

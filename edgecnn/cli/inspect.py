@@ -41,14 +41,14 @@ def inspect(
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
     digest = graph_hash(data)
-    if as_json or not sys.stdout.isatty():
+    if as_json or sys.stdout is None or not sys.stdout.isatty():
         record: dict[str, Json] = {"file": model, "size_bytes": len(data), "graph_sha256": digest}
         record |= {"card": json.loads(card.to_json()) if card else None} | dataclasses.asdict(outline)
         print(json.dumps(record, ensure_ascii=False, indent=2 if as_json else None))  # noqa: T201
         return
     rows = [("file", f"{model}, {len(data):,} bytes"), *_card_rows(card, digest), *_outline_rows(outline)]
     for name, value in rows:
-        print(f"{name:<12} {printable(value)}")  # noqa: T201
+        print(f"{printable(name):<12} {printable(value)}")  # noqa: T201
 
 
 def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:

@@ -32,7 +32,9 @@ def predict(
             metavar="SOURCE...",
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, metavar="K", help="How many labels to give for each picture.")] = 3,
+    top: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="K", help="How many labels to give for each picture.")
+    ] = 3,
     format: Annotated[
         str,
         typer.Option(
@@ -49,7 +51,7 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures per inference.")] = 1,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="A device named here must start.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads for one inference; 1 unless given.")
+        int | None, typer.Option(min=1, max=256, metavar="N", help="Threads for one inference; 1 unless given.")
     ] = None,
 ) -> None:
     """Label pictures with a model.
@@ -132,4 +134,5 @@ def _guarded_stdout() -> Iterator[None]:
     finally:
         results, sys.stdout = sys.stdout, plain
         os.dup2(descriptor, plain.fileno())
-        results.close()
+        with contextlib.suppress(OSError):  # what could not be written has been told
+            results.close()

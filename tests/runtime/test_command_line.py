@@ -253,3 +253,27 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(colors: Path) -> None:
         _, err = run.communicate(timeout=20)
     assert run.returncode == 130
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [("predict", "COLORS", "PHOTOS"), ("inspect", "COLORS"), ("architectures",)])
+def test_a_full_disk_behind_standard_output_is_exit_6(colors: Path, photos: Path, command: tuple[str, ...]) -> None:
+    places = {"COLORS": str(colors), "PHOTOS": str(photos)}
+    arguments = [places.get(word, word) for word in command]
+    with open("/dev/full", "w") as full:
+        end = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert end.returncode == 6, end.stderr
+    assert "No space left on device" in end.stderr
+
+
+def test_with_standard_error_closed_the_results_stay_clean(colors: Path, photos: Path) -> None:
+    command = ["sh", "-c", '"$@" 2>&-', "sh", *COMMAND, "predict", str(colors), str(photos)]
+    end = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert end.returncode == 0
+    assert len(records(end.stdout)) == 3
+
+
+def test_a_name_that_the_system_refuses_is_no_bug_of_ours(edgecnn: Edgecnn, photos: Path) -> None:
+    done = edgecnn("predict", "n" * 300, photos)
+    assert done.code == 3
+    assert "File name too long" in done.err

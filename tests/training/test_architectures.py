@@ -93,12 +93,16 @@ def test_a_file_of_ones_own_works_where_a_name_does(tmp_path: Path) -> None:
     ("source", "options", "message"),
     [
         ("x = 1", {}, "must have a function build"),
-        ("def build(shape, classes): return None", {}, "must return a keras.Model with 4 logits"),
+        ("def build(:", {}, "must import.*SyntaxError"),
+        ("import nothing_like_it", {}, "must import.*ModuleNotFoundError"),
+        ("import sys; sys.exit(0)", {}, "must import.*SystemExit"),
+        ("def build(shape, classes): raise KeyError('x')", {}, "does not build for.*KeyError"),
+        ("def build(shape, classes): return None", {}, "must return a keras.Model with one input"),
         ("def build(shape, classes): return None", {"depth": 3}, "does not build for"),
         (
             "import keras\ndef build(s, n):\n    return keras.Sequential([keras.Input(s), keras.layers.Flatten()])",
             {},
-            "must return a keras.Model with 4 logits",
+            "must return a keras.Model with one input",
         ),
     ],
 )

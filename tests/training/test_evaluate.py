@@ -97,6 +97,15 @@ def test_a_class_the_model_does_not_know_is_refused(edgecnn: Edgecnn, trained: P
     assert "received 'beam'" in done.err
 
 
+def test_pictures_that_cannot_be_used_are_told(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
+    new = write_shapes(tmp_path / "new", each=4, seed=5)
+    (new / "bar" / "empty.png").touch()
+    done = edgecnn("evaluate", trained, new)
+    record = json.loads(done.out)
+    assert (record["n"], record["rejected"]) == (12, 1)
+    assert "rejected: bar/empty.png: empty file" in done.err
+
+
 def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
     new = write_shapes(tmp_path / "new", each=4, seed=5)
     shutil.rmtree(new / "bar")

@@ -325,6 +325,7 @@ def test_a_layer_that_keras_cannot_rebuild_is_told_with_the_remedy(
     done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", path, "--epochs", "1")
     assert done.code == 3
     assert "decorate the architecture's own ones" in done.err
+    assert not (tmp_path / "run").exists()  # told before the training, not after it
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,11 @@ def test_given_splits_are_kept(edgecnn: Edgecnn, tmp_path: Path) -> None:
         (("train", "--resume"), 2, "name it with --run"),
         (("train", "--run", "nowhere", "--resume"), 3, "'nowhere' does not exist"),
         (("train", "--run", "RUN", "--resume", "--epochs", "9"), 2, "leave out --epochs"),
+        (("train", "--run", "RUN", "--resume", "--split", "ordered", "--fit", "pad"), 2, "leave out --fit, --split"),
+        (("train", "DATA", "--run", "DATA/run"), 2, "a run must lie outside of its data"),
+        (("train", "DATA", "--run", "n" * 300), 3, "File name too long"),
+        (("train", "DATA", "--set", "learning_rate=" + "9" * 400), 2, "learning_rate must be a number"),
+        (("train", "DATA", "--set", "seed=" + "9" * 5000), 2, "the value must be a number"),
         (("train", "DATA", "--run", "RUN"), 2, "add --resume to continue it"),
     ],
 )
@@ -156,10 +161,46 @@ def test_a_mistake_is_told_with_its_remedy_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = {"DATA": str(shapes), "RUN": str(trained)}
-    done = edgecnn(*(places.get(argument, argument) for argument in arguments))
+    done = edgecnn(
+        *(str(argument).replace("DATA", places["DATA"]).replace("RUN", places["RUN"]) for argument in arguments)
+    )
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_names_with_dollars_and_escapes_are_drawn_and_shown_as_they_are(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data", each=10)
+    (data / "bar").rename(data / "$x_$")
+    done = edgecnn("train", data, "--run", tmp_path / "r$_$\x1b[31m", *QUICK)
+    assert done.code == 0
+    assert "\x1b" not in done.err
+    assert json.loads(done.out)["labels"][0] == "$x_$"
+
+
+def test_class_names_that_no_card_can_hold_are_refused_before_training(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    lines = ["path,label"]
+    for i in range(400):
+        for j in range(3):
+            PILImage.new("L", (20, 20), (i * 3 + j) % 256).resize((20, 20 + i % 7)).save(tmp_path / f"{i}-{j}.png")
+            lines.append(f"{i}-{j}.png,{i:03}" + "n" * 180)
+    (tmp_path / "all.csv").write_text("\n".join(lines))
+    done = edgecnn("train", tmp_path / "all.csv", "--run", tmp_path / "run", *QUICK)
+    assert done.code == 3
+    assert "the names of all classes must fit a model's card" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_checkpoint_is_resumed_from_its_beginning(
+    edgecnn: Edgecnn, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "checkpoints")
+    (tmp_path / "copy" / "metrics.jsonl").write_text("[1]\n{}\n")
+    done = edgecnn("train", "--run", tmp_path / "copy", "--resume")
+    assert done.code == 0
+    assert "resuming after 0 steps" in done.err
+    assert json.loads(done.out)["correct"] == json.loads((trained / "result.json").read_text())["correct"]
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
@@ -252,6 +293,25 @@ def test_a_finished_run_that_is_resumed_says_its_result_again(
     done = edgecnn("train", moved, "--run", copy, "--resume")
     assert done.code == 0
     assert json.loads(done.out)["top1"] == json.loads((trained / "result.json").read_text())["top1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("labels", [1, 2, 3]),
+        ("parameters", "x"),
+        ("macs", None),
+        ("data", {"location": None}),
+        ("input", {"height": 10**7}),
+    ],
+)
+def test_a_run_with_a_wrong_value_is_refused(trained: Path, tmp_path: Path, key: str, value: object) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    values = json.loads((trained / "run.json").read_text())
+    values[key] = values[key] | value if isinstance(value, dict) else value
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match="is damaged"):
+        Run.open(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}', '{"schema": 99}'])

@@ -16,6 +16,7 @@ Counts = npt.NDArray[np.int64]
 Scorer: TypeAlias = Callable[[Images], Floats]
 """uint8 ``(N, H, W, C)`` → probabilities, float32 ``(N, classes)``."""
 
+_MANY_CLASSES = 200  # the matrix of 9,000 classes is 81 million numbers
 Z95 = 1.959963984540054  # the standard normal distribution's 97.5 % point
 
 
@@ -57,7 +58,7 @@ class Evaluation:
         return [ClassResult(label, int(own[i]), int(right[i]), int(given[i])) for i, label in enumerate(self.labels)]
 
     def to_record(self) -> dict[str, object]:
-        """As JSON: top1, n, correct, interval, per class, confusion."""
+        """As JSON: top1, n, correct, interval, per class, and up to 200 classes the confusion matrix."""
         return {
             "top1": self.top1,
             "n": self.n,
@@ -68,8 +69,7 @@ class Evaluation:
                 {"label": c.label, "n": c.n, "correct": c.correct, "recall": c.recall, "precision": c.precision}
                 for c in self.per_class()
             ],
-            "confusion": self.confusion.tolist(),
-        }
+        } | ({"confusion": self.confusion.tolist()} if len(self.labels) <= _MANY_CLASSES else {})
 
 
 @dataclass(frozen=True, slots=True)

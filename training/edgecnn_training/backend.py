@@ -39,19 +39,23 @@ def start_keras(purpose: str, backend: str | None = None) -> None:
                 f"pip install {chosen}, or unset KERAS_BACKEND to use TensorFlow"
             )
         keras = needs("keras", "train", purpose)
+        # not what the user's keras.json says: the network's input and the exported file depend on both
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
         keras.ops.convert_to_numpy(keras.ops.zeros(1))  # the backend's libraries speak at their first operation
 
 
 @contextmanager
 def _muted_start() -> Iterator[None]:
     """Keep what is written to the process's standard error meanwhile, and show it only if the start fails."""
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             log.seek(0)
             os.write(kept, log.read())
             raise

@@ -55,7 +55,7 @@ class Batches(keras.utils.PyDataset):
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return max(0, self.last - self.first)
 
     def __getitem__(self, index: int) -> tuple[Floats, Floats]:
         """The batch `first + index`: float32 ``(N, H, W, C)`` and one-hot float32 ``(N, classes)``."""

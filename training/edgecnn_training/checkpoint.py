@@ -79,9 +79,14 @@ class Checkpoint:
             DataError: The file is not the one that was saved.
         """
         self.check()
-        model.load_weights(self.model_path)
-        for variable, seed in zip(_seeds(model), self.state.seeds, strict=True):
-            variable.assign(np.array(seed, variable.dtype))
+        try:
+            model.load_weights(self.model_path)
+            for variable, seed in zip(_seeds(model), self.state.seeds, strict=True):
+                variable.assign(np.array(seed, variable.dtype))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{self.path} must fit the run's network ({error}): train again into a new --run"
+            ) from error
 
     def check(self) -> None:
         """Compare the file with its hash.
@@ -133,8 +138,8 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     found = []
     for path in sorted(folder.glob(f"{_PREFIX}*")):
         try:
-            state = State(**json.loads((path / "state.json").read_text()))
-        except (OSError, ValueError, TypeError):
+            state = _read_state(path / "state.json")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue  # not complete: nothing we wrote
         found.append(Checkpoint(path, state))
     return found
@@ -161,6 +166,18 @@ def best(folder: Path) -> Checkpoint:
     newest = latest(folder)
     measured = [c for c in list_checkpoints(folder) if c.state.validation_top1 is not None]
     return max(measured, key=lambda c: (c.state.validation_top1, c.state.step), default=newest)
+
+
+def _read_state(path: Path) -> State:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    top1 = values["validation_top1"]
+    return State(
+        step=int(values["step"]),
+        epoch=int(values["epoch"]),
+        validation_top1=None if top1 is None else float(top1),
+        sha256=str(values["sha256"]),
+        seeds=tuple(tuple(map(int, seed)) for seed in values["seeds"]),
+    )
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:

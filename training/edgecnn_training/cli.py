@@ -31,7 +31,9 @@ def train(
     arch: Annotated[
         str | None, typer.Option(help="Network: a name of `edgecnn architectures`, or a file. Default: small.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A name of `edgecnn recipes`, or a TOML file.")] = "default",
+    recipe: Annotated[
+        str | None, typer.Option(help="A name of `edgecnn recipes`, or a TOML file. Default: default.")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Directory for the run. Default: a new one below runs/.", show_default=False)
     ] = None,
@@ -46,10 +48,13 @@ def train(
         ),
     ] = None,
     channels: Annotated[int | None, typer.Option(help="1 for grey, 3 for RGB. Default: as the pictures.")] = None,
-    fit: Annotated[str, typer.Option(help="How pictures come to that size: crop, stretch or pad.")] = "crop",
+    fit: Annotated[
+        str | None, typer.Option(help="How pictures come to that size: crop, stretch or pad. Default: crop.")
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="random, or ordered: the last tenths by file name, for bursts and video.")
-    ] = "random",
+        str | None,
+        typer.Option(help="random, or ordered: the last tenths by file name, for bursts and video. Default: random."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Start of the training's random numbers. Default: 0.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -69,8 +74,8 @@ def train(
         "seed": seed,
     }
     if resume:
-        changed = [f"--{key.replace('_', '-')}" for key, value in given.items() if value is not None]
-        changed += ["--set"] * bool(set_) + ["--size"] * bool(size)
+        others = {"recipe": recipe, "size": size, "channels": channels, "fit": fit, "split": split, "set": set_}
+        changed = [f"--{key.replace('_', '-')}" for key, value in (given | others).items() if value is not None]
         if run is None:
             raise UsageError("--resume goes on with a run; name it with --run")
         if changed:
@@ -91,12 +96,12 @@ def train(
         request = trainer.Request(
             data=data,
             run=run,
-            recipe=recipe,
+            recipe=recipe or "default",
             changes=changes,
             size=pixels,
             channels=channels,
-            fit=fit,
-            split=split,
+            fit=fit or "crop",
+            split=split or "random",
         )
         finished = trainer.train(request)
     if not finished:
@@ -177,4 +182,4 @@ def _print(rows: Iterable[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, description in rows:
         line = json.dumps({"name": name, "description": description}, ensure_ascii=False)
-        typer.echo(f"{name:<{width}}  {description}" if sys.stdout.isatty() else line)
+        typer.echo(f"{name:<{width}}  {description}" if sys.stdout is not None and sys.stdout.isatty() else line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Indices, Pictures
 from edgecnn_training.report import figures
 from edgecnn_training.run import Run
+
+_SHOWN = 10  # rejected pictures that are named
 
 Mask = npt.NDArray[np.bool_]
 
@@ -66,13 +67,20 @@ def evaluate_command(
     spec = subject.input
     with screen.counter("reading") as seen:
         loaded = load_dataset(data, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
+    for note in loaded.notes:
+        screen.say(f"note: {note}")
+    for rejected in loaded.rejected[:_SHOWN]:
+        screen.say(f"rejected: {rejected.name}: {rejected.reason}")
+    if len(loaded.rejected) > _SHOWN:
+        screen.say(f"rejected: {len(loaded.rejected) - _SHOWN:,} more")
     split, keep = choose_split(subject, loaded)
     _refuse_leak(subject, loaded, keep, allow_leak)
     chosen = Pictures(loaded.images, loaded.rows[keep], _classes(subject, loaded)[keep])
     scores = in_batches(subject.scorer, chosen.images, chosen.rows)
     result = evaluate(subject.labels, chosen.class_index, scores.argmax(1))
-    record = {"type": "evaluation", "model": model, "data": data, "split": split, **result.to_record()}
-    if as_json or not sys.stdout.isatty():
+    record = {"type": "evaluation", "model": model, "data": data, "split": split, "rejected": len(loaded.rejected)}
+    record |= result.to_record()
+    if as_json or not screen.on_terminal():
         print(json.dumps(record, ensure_ascii=False))  # noqa: T201  # the command's result
     else:
         screen.emit(record, report(result, split))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Recipe:
         options = values.pop("options")
         lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
         if options:
-            lines += ["", "[options]"] + [f"{key} = {_toml(value)}" for key, value in options.items()]
+            lines += ["", "[options]"] + [f"{_toml(key)} = {_toml(value)}" for key, value in options.items()]
         return "\n".join(lines) + "\n"
 
 
@@ -149,6 +150,8 @@ def parse_assignment(text: str) -> tuple[str, object]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--set {key.strip()}: the value must be a number, a text, true or false ({error})") from error
 
 
 def _resolved(name: str, above: tuple[str, ...]) -> dict[str, object]:
@@ -157,7 +160,7 @@ def _resolved(name: str, above: tuple[str, ...]) -> dict[str, object]:
     path = _find(name, above)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"a recipe must be a readable TOML file; {path}: {error}") from error
     parent = values.pop("extends", None)
     if parent is None:
@@ -188,7 +191,10 @@ def _checked_value(what: str, value: object, default: object) -> object:
         fine = isinstance(value, int) and not isinstance(value, bool)
     elif isinstance(default, float):
         fine = isinstance(value, (int, float)) and not isinstance(value, bool)
-        value = float(value) if fine else value  # type: ignore[arg-type]  # fine says that it is a number
+        try:
+            value = float(value) if fine else value  # type: ignore[arg-type]  # fine says that it is a number
+        except OverflowError:
+            fine = False
     elif isinstance(default, str):
         fine = isinstance(value, str)
     else:
@@ -197,7 +203,7 @@ def _checked_value(what: str, value: object, default: object) -> object:
         kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
             type(default), "a table of numbers, texts or true and false"
         )
-        raise UsageError(f"{what} must be {kind}; received {value!r}")
+        raise UsageError(f"{what} must be {kind}; received {repr(value)[:100]}")
     return value
 
 
@@ -208,4 +214,7 @@ def _unknown_key(key: str, name: str, known: list[str]) -> str:
 
 
 def _toml(value: Value) -> str:
-    return json.dumps(value, ensure_ascii=False)  # a JSON scalar is a TOML scalar
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # else a JSON scalar is a TOML scalar, but for the one control character that JSON leaves as it is
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -28,14 +28,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.card import InputSpec
-from edgecnn.errors import DataError, UsageError
+from edgecnn.card import InputSpec, checked_labels, read_input
+from edgecnn.errors import DataError, EdgecnnError, UsageError
 from edgecnn_training import recipe as recipes
 from edgecnn_training.complexity import Complexity
 from edgecnn_training.pictures import Normalization
 from edgecnn_training.recipe import Recipe
 
 SCHEMA = 1
+MIN_SIDE, MAX_SIDE = 20, 224
 _PACKAGES = ("edgecnn", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow")
 
 
@@ -99,22 +100,28 @@ class Run:
         try:
             values = json.loads((path / "run.json").read_text(encoding="utf-8"))
             if values["schema"] > SCHEMA:
-                raise DataError(f"{path} was made by a newer edgecnn (schema {values['schema']}): upgrade edgecnn")
+                raise DataError(f"made by a newer edgecnn, schema {values['schema']}: upgrade edgecnn")
             info = RunInfo(
-                labels=tuple(values["labels"]),
-                input=InputSpec(**values["input"]),
+                labels=checked_labels(values["labels"]),
+                input=read_input(values["input"]),
                 normalization=Normalization(
-                    tuple(values["normalization"]["mean"]), tuple(values["normalization"]["std"])
+                    tuple(map(float, values["normalization"]["mean"])),
+                    tuple(map(float, values["normalization"]["std"])),
                 ),
-                data_location=values["data"]["location"],
-                data_hash=values["data"]["hash"],
-                split=values["data"]["split"],
-                complexity=Complexity(values["parameters"], values["macs"]),
+                data_location=_text(values["data"]["location"]),
+                data_hash=_text(values["data"]["hash"]),
+                split=_text(values["data"]["split"]),
+                complexity=Complexity(int(values["parameters"]), int(values["macs"])),
                 recipe=recipes.read(str(path / "recipe.toml")),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, DataError):
-                raise
+            channels = info.input.channels
+            if not len(info.normalization.mean) == len(info.normalization.std) == channels:
+                raise ValueError(f"mean and std must have {channels} values, one for each channel")
+            if max(info.input.height, info.input.width) > MAX_SIDE or info.split not in ("given", "ordered", "random"):
+                raise ValueError("a size or a split that no run has")
+        except EdgecnnError as error:
+            raise DataError(f"{path} is damaged ({error}): train again into a new --run") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path / 'run.json'} is damaged ({error!r}): train again into a new --run") from error
         return cls(path, info)
 
@@ -131,12 +138,15 @@ class Run:
     def read_metrics(self, up_to_step: int | None = None) -> list[dict[str, float]]:
         """The epochs' lines, those after a step left out; a half-written last line is left out too."""
         lines = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []:
+        for line in (
+            self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.exists() else []
+        ):
             try:
                 values = json.loads(line)
-            except ValueError:
+                step = int(values["step"])
+            except (ValueError, TypeError, KeyError):
                 break
-            if up_to_step is None or values["step"] <= up_to_step:
+            if up_to_step is None or step <= up_to_step:
                 lines.append(values)
         return lines
 
@@ -188,7 +198,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -218,6 +228,12 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text must stand where {value!r} stands")
+    return value
 
 
 def _to_json(info: RunInfo) -> dict[str, object]:

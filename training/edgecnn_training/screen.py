@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,17 +12,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edgecnn.errors import printable
 from edgecnn_training.accuracy import Evaluation
 
 
 def say(text: str) -> None:
     """A line for the person in front of the screen."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module is what prints
+    shown = "\n".join(map(printable, text.split("\n")))  # names of files and classes come from elsewhere
+    print(shown, file=sys.stderr, flush=True)  # noqa: T201  # this module is what prints
+
+
+def on_terminal() -> bool:
+    """Whether results go to a terminal; False where standard output was closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def emit(record: Mapping[str, object], text: str) -> None:
     """A command's result: `text` on a terminal; otherwise `record` as a JSON line, and `text` for whoever watches."""
-    if sys.stdout.isatty():
+    if on_terminal():
         print(text, flush=True)  # noqa: T201  # this module is what prints
     else:
         say(text)
@@ -53,6 +61,11 @@ def counter(what: str) -> Iterator[Callable[[int], None]]:
                 status.update(f"{what} {count:,} pictures")
 
         yield show
+
+
+def word(path: Path | str) -> str:
+    """A path as it can be typed into a shell."""
+    return shlex.quote(str(path))
 
 
 def short_path(path: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn import plugins
-from edgecnn.card import InputSpec, checked_labels
+from edgecnn.card import MAX_CARD_BYTES, InputSpec, checked_labels
 from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
@@ -31,11 +34,11 @@ from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Pictures, measure_normalization
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import figures
-from edgecnn_training.run import Run, RunInfo
+from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 
 ARCHITECTURES = "edgecnn_training.architectures"
-MIN_SIDE, MAX_SIDE = 20, 224
 _LISTED_CLASSES = 40
+_CARD_REST = 8 * 1024  # what a card holds beside the labels takes a third of this
 
 Codes = npt.NDArray[np.uint8]
 """uint8 ``(N,)``: each picture's split, as an index into `SPLITS`."""
@@ -82,18 +85,23 @@ def train(request: Request) -> bool:
     if request.run is not None and request.run.exists():
         raise runs.exists(request.run)
     _check_input(request)
+    path = request.run or _free_name(request.data, recipe.arch)
+    if Path(request.data).is_dir() and path.absolute().resolve().is_relative_to(Path(request.data).resolve()):
+        raise UsageError(f"a run must lie outside of its data; {path} lies in {request.data}: name another with --run")
     network = plugins.load(ARCHITECTURES, recipe.arch)
     with screen.counter("reading") as seen:
         data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
+    labels = _checked_labels(data.labels)
     codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed)
     keras.utils.set_random_seed(recipe.seed)
     height, width, channels = data.images.shape[1:]
     spec = InputSpec(height, width, channels, fit=request.fit)
     model = build(network, recipe, (spec.height, spec.width, spec.channels), len(data.labels))
+    check_reloads(model)
     chosen = pictures(data, codes, "train")
     recipe = _with_epochs(recipe, request, len(chosen))
     info = RunInfo(
-        labels=_checked_labels(data.labels),
+        labels=labels,
         input=spec,
         normalization=measure_normalization(chosen),
         data_location=data.survey.location,
@@ -102,10 +110,13 @@ def train(request: Request) -> bool:
         complexity=complexity(model),
         recipe=recipe,
     )
-    path = request.run or _free_name(request.data, recipe.arch)
     run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash))
-    splits.write_splits(run.splits, data.records, codes)
-    write_rejected(run.path / "rejected.csv", data.rejected)
+    try:
+        splits.write_splits(run.splits, data.records, codes)
+        write_rejected(run.path / "rejected.csv", data.rejected)
+    except OSError as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise runs.unwritable(run.path, error) from error
     codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
     _introduce(run, data, codes)
     return _fit_and_test(run, model, data, codes, None)
@@ -125,7 +136,8 @@ def resume(path: Path, data: str | None) -> bool:
         DataError: Not a run, or other data than it began with.
     """
     run = Run.open(path)
-    newest = checkpoints.latest(run.checkpoints)
+    found = checkpoints.list_checkpoints(run.checkpoints)
+    newest = found[-1] if found else None
     dataset = load_data_of(run, data)
     codes = codes_of(run, dataset)
     recipe = run.info.recipe
@@ -134,7 +146,8 @@ def resume(path: Path, data: str | None) -> bool:
     network = plugins.load(ARCHITECTURES, recipe.arch)
     model = build(network, recipe, (spec.height, spec.width, spec.channels), len(run.info.labels))
     _introduce(run, dataset, codes)
-    screen.say(f"resuming after {newest.state.step:,} steps, {newest.state.epoch} of {recipe.epochs} epochs done")
+    step, epoch = (newest.state.step, newest.state.epoch) if newest else (0, 0)
+    screen.say(f"resuming after {step:,} steps, {epoch} of {recipe.epochs} epochs done")
     return _fit_and_test(run, model, dataset, codes, newest)
 
 
@@ -155,13 +168,33 @@ def build(network: object, recipe: Recipe, shape: tuple[int, int, int], classes:
         raise UsageError(f"an architecture must have a function build(input_shape, classes); {recipe.arch} has none")
     try:
         model = make(shape, classes, **recipe.options)
-    except (TypeError, ValueError) as error:
+        fine = isinstance(model, keras.Model)
+        if fine:
+            logits = model(np.zeros((1, *shape), np.float32), training=False)
+            fine = bool(keras.ops.is_tensor(logits)) and tuple(logits.shape) == (1, classes)
+            fine = fine and keras.backend.standardize_dtype(logits.dtype) == "float32"
+    except Exception as error:  # a user's own code may raise anything
         raise UsageError(
-            f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: {error}"
+            f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(model, keras.Model) or tuple(model.output_shape) != (None, classes):
-        raise UsageError(f"architecture {recipe.arch}: build must return a keras.Model with {classes} logits")
+    if not fine:
+        raise UsageError(
+            f"architecture {recipe.arch}: build must return a keras.Model with one input {shape} and {classes} logits, "
+            "all float32"
+        )
     return model
+
+
+def check_reloads(model: keras.Model) -> None:
+    """Save a network and load it again, before hours are spent on training it.
+
+    Raises:
+        DataError: Keras cannot rebuild one of its layers.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgecnn-train-") as folder:
+        trial = checkpoints.save(Path(folder), model, step=0, epoch=0, validation_top1=None)
+        trial.load()
 
 
 def load_data_of(run: Run, location: str | None) -> Dataset:
@@ -243,7 +276,7 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
     if not finished:
         step = checkpoints.latest(run.checkpoints).state.step
         screen.say(f"stopped after {step:,} steps; checkpoint saved in {run.checkpoints}")
-        screen.say(f"next:  edgecnn train --run {run.path} --resume")
+        screen.say(f"next:  edgecnn train --run {screen.word(run.path)} --resume")
         return False
     _report_test(run, data, codes)
     return True
@@ -253,7 +286,6 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
     best = checkpoints.best(run.checkpoints)
     split, chosen = held_out(data, codes)
     result = test_keras(run, load_network(run, best), chosen)
-    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     record = {
         "type": "train",
         "run": str(run.path),
@@ -263,9 +295,10 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
         **result.to_record(),
     }
     runs.write_json(run.path / "result.json", record)
+    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     screen.emit(record, f"{split} {screen.accuracy(result)}    checkpoint of epoch {best.state.epoch}")
     screen.say(f"curves.png, confusion.png, metrics.jsonl: {run.path}")
-    screen.say(f"next:  edgecnn export {run.path} -o {run.path.name}.onnx")
+    screen.say(f"next:  edgecnn export {screen.word(run.path)} -o {screen.word(run.path.name + '.onnx')}")
 
 
 def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
@@ -326,9 +359,16 @@ def _check_input(request: Request) -> None:
 def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     """Labels that a model card can carry: told before the training, not after it."""
     try:
-        return checked_labels(labels)
+        checked = checked_labels(labels)
     except ModelError as error:
         raise DataError(f"{error}; rename the class") from error
+    size, limit = len(json.dumps(checked, ensure_ascii=False).encode()), MAX_CARD_BYTES - _CARD_REST
+    if size > limit:
+        raise DataError(
+            f"the names of all classes must fit a model's card, {limit:,} bytes; {len(checked):,} classes have "
+            f"{size:,}: shorten the names, or train on fewer classes"
+        )
+    return checked
 
 
 def _free_name(data: str, arch: str) -> Path:

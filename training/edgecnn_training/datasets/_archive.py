@@ -27,6 +27,8 @@ _MAX_READ = 128 << 20
 
 def unsafe_name(name: str) -> str | None:
     """Why a member's name is refused; None for an innocent one."""
+    if not name:
+        return "member without a name"
     if name.startswith(("/", "\\")) or name[1:3] in (":/", ":\\"):
         return "absolute path in an archive"
     if ".." in name.replace("\\", "/").split("/"):

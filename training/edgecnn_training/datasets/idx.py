@@ -88,6 +88,8 @@ def _pairs(images: str, labels: str, split: str) -> Iterator[Example]:
 
 
 def _open(path: str) -> GzipFile | BufferedReader:
+    if not os.path.isfile(path):
+        raise SourceError(f"an IDX file must be a regular file; {path} is a pipe, a device or a folder")
     try:
         return gzip.open(path) if first_bytes(path, 2) == b"\x1f\x8b" else open(path, "rb")
     except OSError as error:

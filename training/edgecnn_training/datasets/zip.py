@@ -61,8 +61,8 @@ def _check(location: str, members: list[zipfile.ZipInfo]) -> None:
 def _items(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], note: Note) -> Iterator[Item]:
     refused = [_refused(member) for member in members]
     named = list(zip(members, refused, strict=True))
-    names = [_name(member) for member, reason in named if reason is None and not member.is_dir()]
-    folders = [_name(member) for member, reason in named if reason is None and member.is_dir()]
+    names = [_name(member) for member, reason in named if reason is None and not _is_dir(member)]
+    folders = [_name(member) for member, reason in named if reason is None and _is_dir(member)]
     folders += [
         _name(member).rpartition("/")[0] for member, reason in named if reason and unsafe_name(member.filename) is None
     ]
@@ -72,12 +72,16 @@ def _items(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], note: Note)
     for member, reason in named:
         if reason is not None:
             yield Rejected(member.filename, reason)
-        elif not member.is_dir():
+        elif not _is_dir(member):
             place = layout.place(_name(member))
             if isinstance(place, Place):
                 yield Example(archive.read(member), place.label, _name(member), place.split)
             elif place is not None:
                 yield place
+
+
+def _is_dir(member: zipfile.ZipInfo) -> bool:
+    return bool(member.filename) and member.is_dir()  # zipfile fails on an empty name
 
 
 def _name(member: zipfile.ZipInfo) -> str:

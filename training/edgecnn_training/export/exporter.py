@@ -291,10 +291,10 @@ def _finish(output: Path, chosen: Candidate, exact: Candidate, material: _Materi
         "agreement": _agreement(exact, chosen),
         **chosen.result.to_record(),
     }
-    del record["confusion"]
+    record.pop("confusion", None)
     text = f"{output}  {chosen.precision}, {material.split} {screen.accuracy(chosen.result)}"
     screen.emit(record, text)
-    screen.say(f"next:  edgecnn predict {output} photo.jpg")
+    screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg")
 
 
 def _model_name(name: str) -> str:

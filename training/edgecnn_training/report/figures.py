@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,10 +54,10 @@ def confusion(path: Path, evaluation: Evaluation, title: str) -> None:
     matrix = evaluation.confusion
     shares = matrix / matrix.sum(1, keepdims=True).clip(1)
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [label if len(label) <= 20 else label[:19] + "…" for label in evaluation.labels]
+    labels = [_plain(label if len(label) <= 20 else label[:19] + "…") for label in evaluation.labels]
     panel.set_xticks(range(count), labels, rotation=90)
     panel.set_yticks(range(count), labels)
-    panel.set(xlabel="predicted", ylabel="true", title=title)
+    panel.set(xlabel="predicted", ylabel="true", title=_plain(title))
     if count <= _MANY_CLASSES:
         for row, column in zip(*matrix.nonzero(), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -70,13 +72,21 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _plain(text: str) -> str:
+    """Text that Matplotlib shows as it is: a ``$`` would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def _save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        figure.savefig(temporary, format="png", dpi=100)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
+            figure.savefig(temporary, format="png", dpi=100)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise SinkError(
             f"a picture must be written to {path}: {error}; free some space or name another file"
         ) from error
