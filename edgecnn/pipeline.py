@@ -76,11 +76,16 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
     schemes = _schemes("edgecnn.sinks")
     with contextlib.ExitStack() as opened:
         sinks: list[Sink] = []
+        targets: set[str] = set()
         for uri in uris:
             scheme = uri.partition(":")[0]
             if scheme not in schemes:
                 raise UsageError(f"a sink must begin with one of {', '.join(schemes)} and a colon; received {uri!r}")
             place, options = _split_query(uri)
+            target = place.partition(":")[2]
+            if target in targets:
+                raise UsageError(f"each sink must write to a place of its own; {target!r} is named twice: name another")
+            targets.add(target)
             sinks.append(schemes[scheme].open(place, {"top": str(top)} | options))
             opened.callback(sinks[-1].close)
         opened.pop_all()

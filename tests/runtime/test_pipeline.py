@@ -117,3 +117,9 @@ def test_a_source_without_frames_is_an_empty_run(colors: Path) -> None:
     summary = run(Listed([]), Classifier(colors), Kept())
     assert isinstance(summary, Summary)
     assert (summary.frames, summary.failures) == (0, 0)
+
+
+def test_two_sinks_into_one_place_are_refused_and_leave_the_file_alone(tmp_path: Path) -> None:
+    place = tmp_path / "out.txt"
+    with pytest.raises(UsageError, match="is named twice"):
+        open_sinks([f"jsonl:{place}", f"csv:{place}"])

@@ -1,6 +1,7 @@
 """Folders: links, loops, pipes, hidden and unreadable files."""
 
 import os
+from pathlib import Path
 
 import made
 import pytest
@@ -99,3 +100,15 @@ def test_names_that_are_no_unicode_are_read(tmp_path):
     with open(os.fsencode(tmp_path) + b"/cat/\xff.png", "wb") as file:
         file.write(made.picture(9))
     assert "cat/\udcff.png" in {record.name for record in survey(str(tmp_path)).records}
+
+
+def test_folders_that_link_to_each_other_do_not_multiply(tmp_path: Path) -> None:
+    for label in "abcdefgh":
+        made.write_folder(tmp_path, {f"{label}/0.png": made.picture(ord(label))})
+    for label in "abcdefgh":
+        for other in set("abcdefgh") - {label}:
+            (tmp_path / label / other).symlink_to(tmp_path / other)
+    items = list(read(str(tmp_path)))
+    assert (
+        sum(isinstance(item, Example) for item in items) == 8 * 8
+    )  # in each class its own picture and those it links to

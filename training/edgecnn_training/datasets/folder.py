@@ -48,6 +48,8 @@ class _Walk:
         self.names: list[str] = []
         self.folders: list[str] = []
         self.rejected: list[Rejected] = []
+        # links between folders would multiply: 8 class folders that link to each other make 13,700 paths
+        self._entered: set[tuple[str, int, int]] = set()
         status = os.stat(root)
         self._enter(str(root), "", ((status.st_dev, status.st_ino),))
 
@@ -83,6 +85,9 @@ class _Walk:
             self.rejected.append(Rejected(f"{name}/", "hidden folder"))
         elif (status.st_dev, status.st_ino) in above:
             self.rejected.append(Rejected(f"{name}/", "link to a folder above it"))
+        elif (name.partition("/")[0], status.st_dev, status.st_ino) in self._entered:
+            self.rejected.append(Rejected(f"{name}/", "link to a folder that is in this class already"))
         else:
+            self._entered.add((name.partition("/")[0], status.st_dev, status.st_ino))
             self.folders.append(name)
             self._enter(entry.path, f"{name}/", (*above, (status.st_dev, status.st_ino)))
