@@ -1,5 +1,5 @@
 """``python -m edgecnn`` is ``edgecnn``."""
 
-from edgecnn.cli import main
+from edgecnn.cli import start
 
-main()
+start()

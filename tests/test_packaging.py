@@ -121,7 +121,7 @@ def test_the_wheel_installs_one_command(wheel: Wheel) -> None:
     points = ConfigParser()
     points.read_string(wheel.entry_points)
     assert {section: dict(points[section]) for section in points.sections()} == {
-        "console_scripts": {"edgecnn": "edgecnn.cli:main"}
+        "console_scripts": {"edgecnn": "edgecnn.cli:start"}
     }
 
 
