@@ -122,12 +122,12 @@ def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, t
         (("DATA", "DATA"), 3, "has no run.json"),
         (("RUN", "nowhere"), 3, "there is no 'nowhere'"),
         (("RUN", "DATA", "--confusion", "x.jpg"), 2, "--confusion must be a .png file"),
+        (("RUN", "DATA", "--confusion", "DATA/bar/000.png"), 2, "--confusion must lie outside of the data"),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(
     edgecnn: Edgecnn, trained: Path, shapes: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    places = {"DATA": str(shapes), "RUN": str(trained)}
-    done = edgecnn("evaluate", *(places.get(argument, argument) for argument in arguments))
+    done = edgecnn("evaluate", *(word.replace("DATA", str(shapes)).replace("RUN", str(trained)) for word in arguments))
     assert (done.code, done.out) == (code, "")
     assert message in done.err

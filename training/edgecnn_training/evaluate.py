@@ -63,6 +63,8 @@ def evaluate_command(
     """
     if confusion is not None and (confusion.suffix != ".png" or not confusion.absolute().parent.is_dir()):
         raise UsageError(f"--confusion must be a .png file in a folder that exists; received {str(confusion)!r}")
+    if confusion is not None and Path(data).is_dir() and confusion.resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(f"--confusion must lie outside of the data; {confusion} lies in {data}: name another file")
     subject = _open(model)
     spec = subject.input
     with screen.counter("reading") as seen:
