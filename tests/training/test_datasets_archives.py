@@ -9,6 +9,7 @@ import tarfile
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import made
 import pytest
@@ -242,3 +243,14 @@ def test_members_are_not_kept_in_memory(tmp_path):
         pass
     assert tracemalloc.get_traced_memory()[1] < 2 << 20  # all members together are above 3 MiB
     tracemalloc.stop()
+
+
+def test_names_that_zip_wrote_in_utf8_without_saying_so_are_read_as_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "unflagged.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(4):
+            for label in ("cat", "gruen"):
+                archive.writestr(f"{label}/{i}.png", made.picture(i if label == "cat" else i + 9))
+    # the same length in bytes: "gruen" becomes "gr\u00fcn", whose flag for UTF-8 stays away
+    path.write_bytes(path.read_bytes().replace(b"gruen/", "grün/".encode()))
+    assert {item.label for item in read(str(path)) if isinstance(item, Example)} == {"cat", "grün"}

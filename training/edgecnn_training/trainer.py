@@ -99,7 +99,12 @@ def train(request: Request) -> bool:
     model = build(network, recipe, (spec.height, spec.width, spec.channels), len(data.labels))
     check_reloads(model)
     chosen = pictures(data, codes, "train")
-    recipe = _with_epochs(recipe, request, len(chosen))
+    asked, recipe = recipe, _with_epochs(recipe, request, len(chosen))
+    if recipe.epochs > asked.epochs:
+        screen.say(
+            f"note: {recipe.epochs} epochs instead of {asked.epochs}, so that few pictures make {asked.min_steps:,} "
+            "steps; --epochs decides otherwise"
+        )
     info = RunInfo(
         labels=labels,
         input=spec,

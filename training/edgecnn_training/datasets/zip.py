@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import stat
@@ -16,6 +17,7 @@ from edgecnn_training.datasets._layout import Place, clean, find_layout
 from edgecnn_training.examples import Example, Item, Rejected
 
 _DAMAGE = (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
+_UTF8 = 0x800
 _ENCRYPTED = 0x1
 
 
@@ -86,7 +88,11 @@ def _is_dir(member: zipfile.ZipInfo) -> bool:
 
 def _name(member: zipfile.ZipInfo) -> str:
     """Its path, with the backslashes that some Windows programs write made slashes."""
-    return clean(member.filename.replace("\\", "/"))
+    name = member.filename
+    if not member.flag_bits & _UTF8:  # zip under Linux writes UTF-8 without saying so; zipfile reads that as cp437
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return clean(name.replace("\\", "/"))
 
 
 def _refused(member: zipfile.ZipInfo) -> str | None:
