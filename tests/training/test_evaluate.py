@@ -80,10 +80,18 @@ def test_a_model_is_evaluated_as_predict_would_and_says_what_it_cannot_check(
     assert "nobody checks that these pictures are new to it" in done.err
 
 
+def test_a_model_is_not_evaluated_on_the_data_it_was_trained_on(
+    edgecnn: Edgecnn, exported: dict[str, Path], shapes: Path
+) -> None:
+    done = edgecnn("evaluate", exported["int8"], shapes)
+    assert (done.code, done.out) == (3, "")
+    assert "was trained on this very data" in done.err
+
+
 def test_the_confusion_matrix_is_drawn_where_it_is_asked_for(
     edgecnn: Edgecnn, exported: dict[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
-    assert edgecnn("evaluate", exported["float32"], shapes, "--confusion", tmp_path / "c.png").code == 0
+    assert edgecnn("evaluate", exported["float32"], shapes, "--allow-leak", "--confusion", tmp_path / "c.png").code == 0
     with PILImage.open(tmp_path / "c.png") as picture:
         picture.load()
     assert [p.name for p in tmp_path.iterdir()] == ["c.png"]

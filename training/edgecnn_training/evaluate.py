@@ -36,6 +36,7 @@ class Subject:
         input: What it takes.
         scorer: uint8 pictures → probabilities.
         run: The run it is, or None for an exported model.
+        data_hash: Of the data an exported model was trained on, where its card says so.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Subject:
     input: InputSpec
     scorer: Scorer
     run: Run | None
+    data_hash: str = ""
 
 
 def evaluate_command(
@@ -132,7 +134,9 @@ def _open(model: str) -> Subject:
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")
     classifier = Classifier(path)
-    return Subject(model, classifier.card.labels, classifier.card.input, classifier.scores, None)
+    accuracy = classifier.card.more.get("accuracy")
+    known = str(accuracy.get("data_hash", "")) if isinstance(accuracy, dict) else ""
+    return Subject(model, classifier.card.labels, classifier.card.input, classifier.scores, None, known)
 
 
 def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> None:
@@ -142,6 +146,11 @@ def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> No
         DataError: It has, and that is not allowed.
     """
     if subject.run is None:
+        if subject.data_hash == data.survey.data_hash and not allow:
+            raise DataError(
+                f"accuracy must be measured on pictures the model has not seen; {subject.name} was trained on this "
+                "very data: evaluate its run, which knows the test split, name other data, or add --allow-leak"
+            )
         screen.say(
             "note: a model file does not list what it was trained on: nobody checks that these pictures are new to it"
         )
