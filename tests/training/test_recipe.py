@@ -28,6 +28,15 @@ def test_a_recipe_changes_only_what_it_names_of_the_one_it_extends(tmp_path: Pat
     assert (recipe.epochs, recipe.rotate) == (9, 5.0)
 
 
+def test_who_names_the_epochs_means_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "default"\nepochs = 1\n')
+    (tmp_path / "both.toml").write_text('extends = "default"\nepochs = 1\nmin_steps = 7\n')
+    assert recipes.read("default").min_steps > 0
+    assert recipes.read("default", {"epochs": 1}).min_steps == 0
+    assert recipes.read(str(tmp_path / "mine.toml")).min_steps == 0
+    assert recipes.read(str(tmp_path / "both.toml")).min_steps == 7
+
+
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("epochs = 3\n")
     assert recipes.read(str(tmp_path / "mine.toml"), {"epochs": 4, "arch": None}).epochs == 4

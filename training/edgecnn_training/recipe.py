@@ -112,9 +112,8 @@ def read(name: str, changes: Mapping[str, object] | None = None) -> Recipe:
     Raises:
         UsageError: No such recipe, not TOML, an unknown key, or a value out of range; the message names it.
     """
-    values = _resolved(name, ())
-    values |= {key: value for key, value in (changes or {}).items() if value is not None}
-    return checked(values, name)
+    own = {key: value for key, value in (changes or {}).items() if value is not None}
+    return checked(_resolved(name, ()) | _epochs_decide(own), name)
 
 
 def checked(values: Mapping[str, object], name: str) -> Recipe:
@@ -169,7 +168,12 @@ def _resolved(name: str, above: tuple[str, ...]) -> dict[str, object]:
         raise UsageError(f"recipe {name}: extends must be the name of a recipe; received {parent!r}")
     if parent.endswith(".toml"):
         parent = str(path.parent / parent)
-    return _resolved(parent, (*above, name)) | values
+    return _resolved(parent, (*above, name)) | _epochs_decide(values)
+
+
+def _epochs_decide(values: dict[str, object]) -> dict[str, object]:
+    """Who names the epochs means them: the least number of steps of a recipe further up no longer raises them."""
+    return {"min_steps": 0, **values} if "epochs" in values else values
 
 
 def _find(name: str, above: tuple[str, ...]) -> Path:

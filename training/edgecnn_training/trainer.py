@@ -99,7 +99,7 @@ def train(request: Request) -> bool:
     model = build(network, recipe, (spec.height, spec.width, spec.channels), len(data.labels))
     check_reloads(model)
     chosen = pictures(data, codes, "train")
-    asked, recipe = recipe, _with_epochs(recipe, request, len(chosen))
+    asked, recipe = recipe, _with_epochs(recipe, len(chosen))
     if recipe.epochs > asked.epochs:
         screen.say(
             f"note: {recipe.epochs} epochs instead of {asked.epochs}, so that few pictures make {asked.min_steps:,} "
@@ -340,10 +340,8 @@ def _split_table(data: Dataset, codes: Codes, split: str) -> str:
     return "\n".join(lines)
 
 
-def _with_epochs(recipe: Recipe, request: Request, count: int) -> Recipe:
-    """More epochs for few pictures, up to the recipe's least number of steps; not where epochs are asked for."""
-    if request.changes.get("epochs") is not None:
-        return dataclasses.replace(recipe, min_steps=0)
+def _with_epochs(recipe: Recipe, count: int) -> Recipe:
+    """More epochs for few pictures, up to the recipe's least number of steps."""
     least = math.ceil(recipe.min_steps / steps_per_epoch(count, recipe.batch_size))
     return dataclasses.replace(recipe, epochs=max(recipe.epochs, least), min_steps=0)
 
