@@ -60,6 +60,7 @@ def predict(
     """
     from edgecnn.classifier import Classifier
 
+    _refuse_to_overwrite(output, [model, *sources])
     only_to = to and not output and format == "auto"
     sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
     with _guarded_stdout(), Classifier(model, device=device, threads=threads) as classifier:
@@ -67,6 +68,13 @@ def predict(
     _tell(_sentence(summary))
     if summary.failures:
         raise typer.Exit(ImageError.exit_code)
+
+
+def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:
+    """Results must not go into a file that is named to be read; what is not text is safe from them anyway."""
+    for path in inputs:
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
+            raise UsageError(f"-o must not overwrite an input; {output!r} is read as {path!r}: name another file")
 
 
 def _predict(model: Classifier, uris: list[str], to: list[str], *, top: int, batch: int) -> Summary:

@@ -277,3 +277,15 @@ def test_a_name_that_the_system_refuses_is_no_bug_of_ours(edgecnn: Edgecnn, phot
     done = edgecnn("predict", "n" * 300, photos)
     assert done.code == 3
     assert "File name too long" in done.err
+
+
+@pytest.mark.parametrize("source", ["in.ppm", "./in.ppm"])
+def test_an_input_is_not_overwritten_by_the_results(
+    edgecnn: Edgecnn, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.ppm").write_text("P3\n1 1\n255\n255 0 0\n")  # a picture that is text
+    done = edgecnn("predict", colors, source, "-o", "in.ppm")
+    assert (done.code, done.out) == (2, "")
+    assert "-o must not overwrite an input; 'in.ppm' is read as" in done.err
+    assert Path("in.ppm").read_text().startswith("P3")
