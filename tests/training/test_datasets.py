@@ -60,6 +60,7 @@ LOCATIONS = {
     "zip": [renamed_zip],
     "idx": [lambda path: made.write_idx_set(path / "idx"), lambda path: made.write_idx_set(path, gz=True, dot=".")],
     "manifest": [csv_manifest, unnamed_manifest],
+    "glyphs": [lambda path: "glyphs"],
     "mnist": [],
 }
 CASES = [

@@ -153,9 +153,37 @@ def architectures() -> None:
 
 
 @app.command()
-def datasets() -> None:
-    """List the kinds of data sets that can be read."""
-    _list("datasets")
+def datasets(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA", help="A data set to save pictures of, as for `edgecnn train`.", show_default=False
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write pictures of DATA into this new folder, a folder per class.", show_default=False),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Save this split only: train, validation or test.", show_default=False)
+    ] = None,
+    each: Annotated[
+        int | None, typer.Option(metavar="N", help="Save so many of each class. Default: all.", show_default=False)
+    ] = None,
+) -> None:
+    """List the kinds of data sets that can be read, or save pictures of one to look at them."""
+    from edgecnn.errors import UsageError
+
+    if data is None:
+        if save is not None or split is not None or each is not None:
+            raise UsageError("--save, --split and --each need DATA: edgecnn datasets glyphs --save letters")
+        _list("datasets")
+        return
+    if save is None:
+        raise UsageError(f"DATA goes with --save FOLDER, for instance: edgecnn datasets {data} --save pictures")
+    from edgecnn_training import samples
+
+    samples.save(data, save, split=split, each=each)
 
 
 @app.command()
