@@ -46,7 +46,13 @@ class Failure:
 
 
 class Source(Protocol):
-    """What a source plug-in opens; iterate it once, close it as often as you like."""
+    """What a source plug-in opens; iterate it once, close it as often as you like.
+
+    Attributes:
+        live: Whether the pictures go on until someone stops it, so that Ctrl-C is how it ends and no failure.
+    """
+
+    live: bool
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         """Yield every frame in order, and a `Failure` in the place of each that could not be read."""

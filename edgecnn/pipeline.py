@@ -44,8 +44,9 @@ def open_source(*uris: str) -> Source:
     """Open one source, or several to be read one after the other.
 
     Args:
-        uris: Each the path of a picture or a folder, a pattern such as ``photos/**/*.jpg``, or ``-`` for standard
-            input. A path that exists is a path, whatever else its name could mean (``./-`` is a file called ``-``).
+        uris: Each the path of a picture or a folder, a pattern such as ``photos/**/*.jpg``, ``-`` for standard input,
+            or ``test:`` for a synthetic live feed. A path that exists is a path, whatever else its name could mean
+            (``./-`` is a file called ``-``).
 
     Raises:
         SourceError: What was named is missing or holds nothing.
@@ -95,6 +96,8 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
 def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Summary:
     """Predict every frame of a source, in order, and close source and sinks at the end, however it comes.
 
+    A live source ends well on `KeyboardInterrupt`, that is on Ctrl-C; with others it goes on to the caller.
+
     Args:
         source: From `open_source`.
         model: The model; it stays open.
@@ -111,11 +114,15 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
     with contextlib.closing(source), contextlib.closing(sinks):
         if batch < 1:
             raise UsageError(f"batch must be 1 or more; received {batch}")
-        for results in _predicted(source, model, batch):
-            for result in results:
-                sinks.write(result)
-                failures += isinstance(result, ErrorResult)
-                frames += isinstance(result, Result)
+        try:
+            for results in _predicted(source, model, batch):
+                for result in results:
+                    sinks.write(result)
+                    failures += isinstance(result, ErrorResult)
+                    frames += isinstance(result, Result)
+        except KeyboardInterrupt:
+            if not source.live:
+                raise
     return Summary(frames, failures, time.perf_counter() - started)
 
 
@@ -173,6 +180,7 @@ class _Chain:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
+        self.live = any(source.live for source in sources)
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         for source in self._sources:
@@ -202,7 +210,7 @@ class _Fan:
 
 def _open_one(uri: str) -> Source:
     schemes = _schemes("edgecnn.sources")
-    scheme = uri.partition(":")[0].partition("?")[0]
+    scheme = "-" if uri.startswith("-?") else uri.partition(":")[0]  # test?.jpg is a pattern
     is_path = uri != "-" and os.path.lexists(uri)
     if is_path or scheme not in schemes:
         scheme, place, options = "file", uri, dict[str, str]()

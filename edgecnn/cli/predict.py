@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
@@ -17,6 +20,7 @@ from edgecnn.errors import ImageError, UsageError, printable
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier
+    from edgecnn.frames import Source
     from edgecnn.pipeline import Summary
     from edgecnn.prediction import ErrorResult, Result, Sink
 
@@ -28,7 +32,8 @@ def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', or - for standard input.",
+            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', - for standard input, "
+            "or test: for a synthetic live feed of the letters A to J.",
             metavar="SOURCE...",
         ),
     ],
@@ -56,16 +61,26 @@ def predict(
 ) -> None:
     """Label pictures with a model.
 
+    A live feed goes on until Ctrl-C or SIGTERM, and then ends with exit code 0.
+
     Exit code 0: all were labelled; 1: some could not be read; 3: a source is missing; 4: the model is refused.
     """
     from edgecnn.classifier import Classifier
+    from edgecnn.pipeline import open_source
 
     _refuse_to_overwrite(output, [model, *sources])
     only_to = to and not output and format == "auto"
     sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
-    with _guarded_stdout(), Classifier(model, device=device, threads=threads) as classifier:
-        summary = _predict(classifier, sources, sinks, top=top, batch=batch)
-    _tell(_sentence(summary))
+    with (
+        contextlib.ExitStack() as outermost,
+        _guarded_stdout(),
+        Classifier(model, device=device, threads=threads) as classifier,
+    ):
+        source = open_source(*sources)
+        if source.live:
+            outermost.enter_context(_stopped_by_signals())  # also while the end of the results waits for their reader
+        summary = _predict(classifier, source, sinks, top=top, batch=batch)
+    _tell(_sentence(summary, live=source.live))
     if summary.failures:
         raise typer.Exit(ImageError.exit_code)
 
@@ -77,10 +92,9 @@ def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:
             raise UsageError(f"-o must not overwrite an input; {output!r} is read as {path!r}: name another file")
 
 
-def _predict(model: Classifier, uris: list[str], to: list[str], *, top: int, batch: int) -> Summary:
-    from edgecnn.pipeline import open_sinks, open_source, run
+def _predict(model: Classifier, source: Source, to: list[str], *, top: int, batch: int) -> Summary:
+    from edgecnn.pipeline import open_sinks, run
 
-    source = open_source(*uris)
     sink = open_sinks(to, top=top)
     _tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
     return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch)
@@ -111,15 +125,45 @@ def _first_sink(format: str, output: str) -> str:
     return f"{format}:{quote(output or '-', errors='surrogateescape')}"
 
 
-def _sentence(summary: Summary) -> str:
+def _sentence(summary: Summary, *, live: bool) -> str:
     count = summary.frames + summary.failures
     each = f", {summary.seconds / count * 1000:.1f} ms each" if count else ""
     failed = f"; {summary.failures} could not be read" if summary.failures else ""
+    if live:
+        rate = f"{summary.frames / summary.seconds:.1f} labels/s"
+        return f"{count:,} frame{'s' if count != 1 else ''} in {summary.seconds:.1f} s: {rate}{failed}"
     return f"{count:,} picture{'s' if count != 1 else ''} in {summary.seconds:.2f} s{each}{failed}"
 
 
 def _tell(message: str) -> None:
     print(printable(message), file=sys.stderr)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM (``kill``, systemd, Docker) stop a live feed as Ctrl-C does; a second signal ends it at once.
+
+    A signal that is ignored, as Ctrl-C is by a shell's background job, stays so. Outside the main thread, where Python
+    takes none, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

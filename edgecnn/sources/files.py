@@ -51,6 +51,8 @@ def open(uri: str, options: Mapping[str, str]) -> Files:
 class Files:
     """A source of the pictures in `paths`, in this order."""
 
+    live = False
+
     def __init__(self, paths: Sequence[str | Failure]) -> None:
         self._paths = paths
 

@@ -31,6 +31,8 @@ def open(uri: str, options: Mapping[str, str]) -> StandardInput:
 class StandardInput:
     """A source of one picture."""
 
+    live = False
+
     def __iter__(self) -> Iterator[Frame | Failure]:
         """Read to the end and decode."""
         started = time.perf_counter()

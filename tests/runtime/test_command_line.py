@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -231,14 +230,6 @@ def test_closed_standard_output_is_told(colors: Path, photos: Path) -> None:
     end = subprocess.run(command, capture_output=True, text=True, check=False)
     assert end.returncode == 6
     assert "standard output is closed; name a file with -o" in end.stderr
-
-
-@pytest.fixture
-def _heeds_ctrl_c() -> Iterator[None]:
-    """A program inherits it where Ctrl-C is ignored, as in a shell's background job; here it shall not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")

@@ -17,14 +17,22 @@ from edgecnn.prediction import ErrorResult, Result
 class Listed:
     """A source of given items that counts how often it was closed."""
 
-    def __init__(self, items: list[Frame | Failure]) -> None:
-        self.items, self.closed = items, 0
+    def __init__(self, items: list[Frame | Failure], *, live: bool = False) -> None:
+        self.items, self.live, self.closed = items, live, 0
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         yield from self.items
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Interrupted(Listed):
+    """A source during which someone presses Ctrl-C after the last of its items."""
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        yield from self.items
+        raise KeyboardInterrupt
 
 
 class Kept:
@@ -106,6 +114,24 @@ def test_source_and_sinks_are_closed_at_the_end_and_after_an_error(colors: Path)
         else:
             run(source, model, sink)
         assert (source.closed, sink.closed) == (1, 1)
+
+
+def test_a_live_source_ends_well_on_ctrl_c(colors: Path) -> None:
+    source, sink = Interrupted([frame("red"), frame("blue")], live=True), Kept()
+    summary = run(source, Classifier(colors), sink)
+    assert (summary.frames, len(sink.results), source.closed, sink.closed) == (2, 2, 1, 1)
+
+
+def test_on_ctrl_c_other_sources_and_sinks_are_closed_and_it_goes_on_to_the_caller(colors: Path) -> None:
+    source, sink = Interrupted([frame("red")]), Kept()
+    with pytest.raises(KeyboardInterrupt):
+        run(source, Classifier(colors), sink)
+    assert (len(sink.results), source.closed, sink.closed) == (1, 1, 1)
+
+
+def test_several_sources_are_live_if_one_of_them_is(photos: Path) -> None:
+    assert open_source(str(photos), "test:").live
+    assert not open_source(str(photos), str(photos)).live
 
 
 def test_a_batch_below_one_is_refused(colors: Path) -> None:

@@ -96,6 +96,13 @@ def test_a_pattern_finds_what_a_shell_would(photos: Path, pattern: str, expected
     assert names(photos / pattern, under=photos) == expected
 
 
+def test_a_pattern_may_begin_with_the_name_of_a_source(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    for name in ("test1.png", "file2.png"):
+        Path(name).write_bytes(Path("2.png").read_bytes())
+    assert [item.source for item in open_source("test?.png", "file?.png")] == ["test1.png", "file2.png"]
+
+
 def test_a_pattern_is_relative_to_where_the_user_is(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos)
     assert [item.source for item in open_source("*.png")] == ["2.png", "10.png"]
