@@ -33,6 +33,8 @@ MAX_PIXELS = 64_000_000
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Largest picture file that is read; 64 megapixels of 16-bit RGB without compression take 384 MB."""
 
+_BAND_PIXELS = 1 << 20
+
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
@@ -138,8 +140,7 @@ def from_pillow(picture: PILImage.Image) -> Image:
     pixels = _to_grey_or_rgb(picture)
     if orientation > 1:
         pixels = pixels.transpose(_TURNS[orientation])
-    array = np.array(pixels, dtype=np.uint8)
-    return array if array.ndim == 3 else array[:, :, np.newaxis]
+    return _to_array(pixels)
 
 
 _TURNS = {
@@ -209,13 +210,27 @@ def _is_grey(picture: PILImage.Image) -> bool:
 def _to_grey_or_rgb(picture: PILImage.Image) -> PILImage.Image:
     """Decoded picture of any supported mode → mode ``L`` or ``RGB``."""
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        values = np.asarray(picture, dtype=np.float64) / 257.0
-        return PILImage.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
+        values = np.asarray(picture).astype(np.float32)  # exact: none of the quotients is within 0.001 of a half
+        values /= 257
+        np.rint(np.clip(values, 0, 255, out=values), out=values)
+        return PILImage.fromarray(values.astype(np.uint8))
     grey = _is_grey(picture)
     if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         picture = PILImage.alpha_composite(PILImage.new("RGBA", layer.size, "white"), layer)
-    return picture.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)  # convert would copy, 166 MB of 41 megapixels
+
+
+def _to_array(picture: PILImage.Image) -> Image:
+    """A copy of the pixels, made band by band: in one piece Pillow makes another one on the way."""
+    width, height = picture.size
+    array = np.empty((height, width, len(picture.getbands())), np.uint8)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = array[top : top + rows]
+        band[:] = np.asarray(picture.crop((0, top, width, top + len(band)))).reshape(band.shape)
+    return array
 
 
 def _orientation(picture: PILImage.Image) -> int:

@@ -20,8 +20,12 @@ remedy, in this order.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
+
+_ONLY_64_BIT = frozenset({"onnxruntime", "tensorflow"})
+"""Packages without wheels for 32-bit systems: to name the extra there would send the user in a circle."""
 
 
 class EdgecnnError(Exception):
@@ -98,10 +102,27 @@ def needs(module: str, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise
-        raise MissingExtraError(
-            f"the package {module!r} is needed {purpose} and is not installed; "
-            f"in the checkout of edgecnn type: pip install -e '.[{extra}]'"
-        ) from error
+        raise MissingExtraError(missing(module, extra, purpose, sys.maxsize)) from error
+
+
+def missing(module: str, extra: str, purpose: str, max_size: int) -> str:
+    """The message of `needs`.
+
+    Args:
+        module: Name of the module.
+        extra: The extra that installs it.
+        purpose: What it is needed for.
+        max_size: ``sys.maxsize``, which tells a 32-bit Python also where the kernel is a 64-bit one.
+    """
+    if module.partition(".")[0] in _ONLY_64_BIT and max_size < 2**32:
+        return (
+            f"the package {module!r} is needed {purpose} and does not exist for 32-bit systems such as this one: "
+            "install a 64-bit system, on a Raspberry Pi the 64-bit Raspberry Pi OS"
+        )
+    return (
+        f"the package {module!r} is needed {purpose} and is not installed; "
+        f"in the checkout of edgecnn type: pip install -e '.[{extra}]'"
+    )
 
 
 def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[str]) -> None:

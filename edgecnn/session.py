@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
+import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
@@ -27,10 +27,9 @@ Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[str, ...] = get_args(Device)
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_CUDA_ADVICE = (
-    "in the checkout of edgecnn type: pip uninstall onnxruntime && pip install -e '.[gpu]', "
-    "and install the CUDA and cuDNN it asks for; or use --device cpu"
-)
+_UNINSTALL = "in the checkout of edgecnn type: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e"
+_CUDA_ADVICE = f"{_UNINSTALL} '.[gpu]', and install the CUDA and cuDNN it asks for; or use --device cpu"
+_ONE_WHEEL = f"{_UNINSTALL} '.[cpu]' (or '.[gpu]')"
 _SILENT = 4  # ONNX Runtime's log severity "fatal": what matters is raised, and told in our words
 
 
@@ -110,25 +109,39 @@ def open_session(
 def load_onnxruntime() -> ModuleType:
     """ONNX Runtime, imported with telemetry off and its log silent.
 
+    Warns:
+        UserWarning: Both of its packages are installed.
+
     Raises:
-        MissingExtraError: It is not installed; says how to install it, or that this machine cannot.
+        MissingExtraError: It is not installed, or only in part; says how to install it, or that this machine cannot.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        ort = needs("onnxruntime", "cpu", "to run a model")
-    except MissingExtraError as error:
-        import platform  # here: only this message needs it
-
-        raise _no_onnxruntime(error, platform.machine(), sys.maxsize) from error
+    ort = needs("onnxruntime", "cpu", "to run a model")
+    _check_wheels(ort)
     ort.set_default_logger_severity(_SILENT)
     return ort
 
 
-def _no_onnxruntime(error: MissingExtraError, machine: str, max_size: int) -> MissingExtraError:
-    """What to tell where ONNX Runtime is missing; there is no wheel for 32-bit ARM (a 64-bit kernel may carry it)."""
-    if max_size < 2**32 and machine.startswith(("arm", "aarch64")):
-        return MissingExtraError("ONNX Runtime needs a 64-bit system: install the 64-bit Raspberry Pi OS")
-    return error
+def _check_wheels(ort: ModuleType) -> None:
+    """Tell of the packages ``onnxruntime`` and ``onnxruntime-gpu`` in one another's way.
+
+    Both bring the module ``onnxruntime``. The one installed last works, whole; uninstalling either takes the files of
+    both, and pip believes the other one to be there still.
+    """
+    if not hasattr(ort, "InferenceSession"):
+        raise MissingExtraError(
+            "ONNX Runtime must be whole to run a model; its files are gone in part, as they are once onnxruntime and "
+            f"onnxruntime-gpu were both installed and one was uninstalled; {_ONE_WHEEL}"
+        )
+    beside: list[str] = []
+    with contextlib.suppress(OSError):  # no such folder where a program was packed into one file
+        beside = os.listdir(os.path.dirname(ort.__path__[0]))
+    if {"onnxruntime", "onnxruntime_gpu"} <= {name.partition("-")[0] for name in beside if name.endswith(".dist-info")}:
+        warnings.warn(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; only the one "
+            f"installed last is used. Keep one: {_ONE_WHEEL}",
+            stacklevel=2,
+        )
 
 
 def _start(ort: ModuleType, model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession | None:

@@ -123,7 +123,7 @@ watch_log() {
   last='' quiet=0
   while sleep 2 >/dev/null 2>&1; do # whoever outlives this script holds none of its pipes
     now=$(sed -n 's|^[-0-9T:,]* *Downloading \([^ ]*/\)*\([A-Za-z0-9_.]*\)-[0-9][^ ]* \((.*B)\).*|downloading \2 \3|p
-      s|^[-0-9T:,]* *Installing collected packages.*|unpacking the packages: a minute|p' "$log" 2>/dev/null | tail -n 1)
+      s|^[-0-9T:,]* *Installing collected packages: .*, .*, .*|unpacking the packages: a minute|p' "$log" 2>/dev/null | tail -n 1)
     quiet=$((quiet + 2))
     if [ "$now" != "$last" ]; then
       say "  $now"

@@ -107,6 +107,7 @@ def main() -> None:
     # Pillow warns of damaged EXIF data and of pictures above a limit that lies above ours; what matters of it we say
     warnings.filterwarnings("ignore", module=r"PIL\.")
     _make_streams_safe()
+    _write_warnings_as_notes()
     try:
         app()
     except EdgecnnError as error:
@@ -133,6 +134,21 @@ def _make_streams_safe() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _write_warnings_as_notes() -> None:
+    """What edgecnn itself warns of is for the user, and not a place in a program."""
+    plain = warnings.formatwarning
+    own = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+    def write(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if filename.startswith(own):
+            return f"note: {message}\n"
+        return plain(message, category, filename, lineno, line)
+
+    warnings.formatwarning = write
 
 
 def _report_system(error: OSError) -> NoReturn:

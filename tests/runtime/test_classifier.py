@@ -14,8 +14,7 @@ from PIL import Image as PILImage
 import edgecnn
 from edgecnn import Classifier
 from edgecnn.card import KEY
-from edgecnn.errors import DeviceError, ImageError, MissingExtraError, ModelError, SourceError, UsageError
-from edgecnn.session import _no_onnxruntime
+from edgecnn.errors import DeviceError, ImageError, ModelError, SourceError, UsageError
 
 WEIGHTS = np.array([[2, -1, 0.5], [0, 1, -2], [1, 1, 1]], np.float32)
 
@@ -216,14 +215,6 @@ def test_device_and_threads_are_checked(colors: Path) -> None:
         Classifier(colors, device="gpu")
     with pytest.raises(UsageError, match="threads must be 1 or more; received 0"):
         Classifier(colors, threads=0)
-
-
-def test_a_missing_onnx_runtime_tells_a_32_bit_arm_system_from_a_missing_extra() -> None:
-    error = MissingExtraError("install .[cpu]")
-    assert "64-bit Raspberry Pi OS" in str(_no_onnxruntime(error, "armv7l", 2**31 - 1))
-    assert "64-bit Raspberry Pi OS" in str(_no_onnxruntime(error, "aarch64", 2**31 - 1))  # 64-bit kernel below
-    assert _no_onnxruntime(error, "aarch64", 2**63 - 1) is error
-    assert _no_onnxruntime(error, "x86_64", 2**63 - 1) is error
 
 
 def test_the_public_names_are_these_and_all_of_them_exist() -> None:

@@ -92,7 +92,10 @@ def test_class_names_that_are_one_in_unicode_are_merged_with_a_note(tmp_path):
 def test_class_names_that_differ_in_case_stay_apart_with_a_note(tmp_path):
     found = survey(tmp_path, {f"{name}/1.png": made.picture(i) for i, name in enumerate(["Cat", "cat", "dog"])})
     assert found.labels == ("Cat", "cat", "dog")
-    assert found.notes == ["labels that differ only in case stay apart: 'Cat', 'cat'"]
+    assert found.notes == [
+        "labels that differ only in case stay apart: 'Cat', 'cat'; "
+        "if they are one class, put its pictures into one folder"
+    ]
 
 
 def test_a_label_with_control_characters_is_refused_with_the_remedy(tmp_path):
@@ -104,11 +107,14 @@ def test_a_label_with_control_characters_is_refused_with_the_remedy(tmp_path):
     ("files", "message"),
     [
         ({}, r"must hold pictures; none in .*: pass a folder of class folders"),
-        ({"1.png": made.picture()}, r"none in .* \(1 rejected, first '1.png': lies beside the class folders"),
+        (
+            {"1.png": made.picture()},
+            r"must have a folder of its pictures.*received files in no such folder: 1, such as '1",
+        ),
         ({"cat/1.png": made.picture(1)}, "needs two classes or more; .* has one, 'cat'"),
         (
             {"cat/1.png": made.picture(1), "dog/1.png": b"", "dog/2.png": b"no"},
-            r"none in 'dog' \(2 rejected, first 'dog/1.png': empty file.*; 'dog/2.png': not an image.*replace the",
+            r"none in 'dog': mend what.*\n  1 rejected, 'dog/1.png': empty file.*\n.*'dog/2.png': not an im",
         ),
     ],
 )
@@ -152,7 +158,7 @@ def test_channels_follow_the_pictures_unless_they_are_given(tmp_path):
 def test_a_class_that_loses_all_its_pictures_when_they_are_decoded_is_refused(tmp_path):
     files = {"cat/1.png": made.picture(1, 50, 50), "dog/1.png": made.picture(2, 50, 50)[:2000]}
     for _ in range(2):  # decoded now, then from the cache
-        with pytest.raises(DataError, match=r"none in 'dog'.*'dog/1.png': damaged or truncated PNG"):
+        with pytest.raises(DataError, match=r"none in 'dog'.*\n.*'dog/1.png': damaged or truncated PNG"):
             load_dataset(made.write_folder(tmp_path, files), size=None, channels=None)
 
 

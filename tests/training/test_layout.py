@@ -68,7 +68,8 @@ def test_folders_below_a_class_count_into_it_with_one_note():
     layout = find_layout(["cat/a/1.jpg", "cat/b/c/2.jpg", "dog/1.jpg"])
     assert layout.place("cat/b/c/2.jpg") == Place("cat", None, nested=True)
     assert layout.notes == (
-        "2 pictures in folders below a class folder count into that class, for example 'cat/a/1.jpg'",
+        "pictures in folders below a class folder count into that class: 2, such as 'cat/a/1.jpg' into 'cat'; if the "
+        "inner folders are the classes, move them side by side into one folder",
     )
 
 

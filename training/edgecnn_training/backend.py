@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgecnn.errors import MissingExtraError, UsageError, needs
+from edgecnn_training.disk import check_temporary
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -24,12 +25,14 @@ def start_keras(purpose: str, backend: str | None = None) -> None:
     Raises:
         UsageError: ``KERAS_BACKEND`` names something else.
         MissingExtraError: Keras or its backend is not installed.
+        DataError: No temporary file can be written, since the disk is full.
     """
     chosen = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen not in BACKENDS:
         raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received {chosen!r}")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    check_temporary(purpose)
     with _muted_start():
         if chosen == "tensorflow":
             needs("tensorflow", "train", purpose)

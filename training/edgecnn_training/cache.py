@@ -25,6 +25,7 @@ import PIL
 
 from edgecnn.errors import DataError, UsageError
 from edgecnn.preprocess import FITS
+from edgecnn_training import disk
 from edgecnn_training.dataset import Progress, Record, Survey
 from edgecnn_training.decoding import Decoded, Shape, decoded
 from edgecnn_training.examples import Rejected
@@ -65,9 +66,19 @@ class Cache:
 
 
 def cache_root() -> Path:
-    """Where all caches of data sets lie; ``XDG_CACHE_HOME`` counts if it is absolute, as its standard demands."""
+    """Where all caches of data sets lie; ``XDG_CACHE_HOME`` counts if it is absolute, as its standard demands.
+
+    Raises:
+        DataError: There is neither that nor a home folder.
+    """
     home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "edgecnn" / "datasets"
+    try:
+        return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "edgecnn" / "datasets"
+    except RuntimeError as error:
+        raise DataError(
+            "the cache of decoded pictures must lie somewhere, and this user has no home folder: set XDG_CACHE_HOME to "
+            "a folder that you may write to"
+        ) from error
 
 
 def open_cache(
@@ -245,7 +256,8 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        larger = "free some space, or set XDG_CACHE_HOME to a folder on a larger disk"
+        remedy = larger if disk.is_full(error) else "set XDG_CACHE_HOME to a folder that you may write to"
         raise DataError(
-            f"the cache of decoded pictures must be writable; {error.strerror or error} in {folder.parent}: free some "
-            "space, or set XDG_CACHE_HOME to a folder on a larger disk"
+            f"the cache of decoded pictures must be writable; {error.strerror or error} in {folder.parent}: {remedy}"
         ) from error

@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ OWN_SIZE_LIMIT_PX = 64
 Progress = Callable[[int], None]
 """Called now and then with the number of pictures read so far."""
 
+_ONE_CLASS = "if they are one class, put its pictures into one folder"
 _PROGRESS_EVERY = 100
 _SHOWN = 3
 
@@ -179,23 +181,24 @@ def check_classes(
         location: Named in the message.
         found: Labels of all pictures, rejected ones included.
         kept: How many readable pictures each label has.
-        rejected: Their first reasons are shown.
+        rejected: The most frequent reasons are shown.
 
     Raises:
         DataError: No picture at all, a class without one, or a single class.
     """
     labels = tuple(sorted(found, key=natural_key))
-    if not any(kept.values()):
+    why = "".join(f"\n  {line}" for line in reasons(rejected))
+    if not labels:
         raise DataError(
-            f"a data set must hold pictures; none in {location}{_first(rejected)}: pass a folder of class folders, "
-            "cat/1.jpg and dog/2.jpg, an archive of one, or a manifest"
+            f"a data set must hold pictures; none in {location}: pass a folder of class folders, cat/1.jpg and "
+            f"dog/2.jpg, an archive of one, or a manifest{why}"
         )
     empty = [label for label in labels if not kept.get(label)]
     if empty:
         shown = ", ".join(map(repr, empty[:_SHOWN])) + (" …" if len(empty) > _SHOWN else "")
         raise DataError(
-            f"each class must hold a picture that can be read; none in {shown}{_first(rejected)}: replace the "
-            "pictures or delete the class"
+            f"each class must hold a picture that can be read; none in {shown}: mend what is named here, or delete the "
+            f"class{why}"
         )
     if len(labels) < 2:
         raise DataError(
@@ -205,12 +208,19 @@ def check_classes(
     return labels
 
 
-def _first(rejected: Collection[Rejected]) -> str:
-    """The first few reasons, in brackets."""
-    if not rejected:
-        return ""
-    shown = "; ".join(f"{item.name!a}: {item.reason}" for item, _ in zip(rejected, range(_SHOWN), strict=False))
-    return f" ({len(rejected):,} rejected, first {shown})"
+def reasons(rejected: Iterable[Rejected]) -> list[str]:
+    """A line for each of the most frequent reasons, with an example.
+
+    What follows a colon or stands in brackets is a detail, such as a size, and makes no other reason.
+    """
+    alike: defaultdict[str, list[Rejected]] = defaultdict(list)
+    for item in rejected:
+        alike[re.split(r": | \(", item.reason)[0]].append(item)
+    most = sorted(alike.values(), key=len, reverse=True)[:_SHOWN]
+    return [
+        f"{len(items):,} rejected, {'such as ' if len(items) > 1 else ''}{items[0].name!r}: {items[0].reason}"
+        for items in most
+    ]
 
 
 def _plugin(location: str) -> ModuleType:
@@ -221,7 +231,7 @@ def _plugin(location: str) -> ModuleType:
     if accepting:
         return accepting[0]
     if not os.path.lexists(location):
-        raise SourceError(f"a data set must exist; there is no {location!a}: check the path")
+        raise SourceError(f"a data set must exist; there is no {location!r}: check the path")
     kinds = "".join(f"\n  {plugins.summary(PACKAGE, name)}" for name in known)
     raise DataError(f"{location} is no data set that edgecnn knows; it must be one of:{kinds}")
 
@@ -278,7 +288,7 @@ class _Census:
             folded.setdefault(label.casefold(), []).append(label)
         for alike in folded.values():
             if len(alike) > 1:
-                notes.append(f"labels that differ only in case stay apart: {', '.join(map(repr, alike))}")
+                notes.append(f"labels that differ only in case stay apart: {', '.join(map(repr, alike))}; {_ONE_CLASS}")
         return notes
 
     def _label(self, item: Example) -> str:
@@ -287,7 +297,7 @@ class _Census:
             label = unicodedata.normalize("NFC", item.label)
             if not label or not label.isprintable():
                 raise DataError(
-                    f"a label must be printable text; received {item.label!a} for {item.name!a}: rename the class"
+                    f"a label must be printable text; received {item.label!r} for {item.name!r}: rename the class"
                 )
             self._spellings[item.label] = label
             self.labels.add(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,6 +24,8 @@ Decoded = tuple[bytes, Image | str]
 _CHUNK = 64
 _CHUNK_BYTES = 8 << 20
 _MAX_THREADS = 8
+_MEMORY_BYTES = 2 << 30
+_BYTES_PER_PIXEL = 12  # measured: 7 for a plain JPEG, 11 for CMYK, or one that is turned
 
 _Encoded = tuple[bytes, bytes | npt.NDArray[np.uint8]]
 
@@ -48,7 +50,7 @@ def decoded(survey: Survey, shape: Shape, progress: Progress | None = None) -> G
 
     At most two chunks of pictures for each thread are in memory. Pictures that came after the survey are left out.
     """
-    threads = min(_MAX_THREADS, _cores())
+    threads = _threads(_cores(), survey.sizes)
     window: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")
     try:
@@ -60,6 +62,12 @@ def decoded(survey: Survey, shape: Shape, progress: Progress | None = None) -> G
             yield from window.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _threads(cores: int, sizes: Iterable[tuple[int, int]]) -> int:
+    """One for each core, as long as as many of the largest pictures fit into `_MEMORY_BYTES`."""
+    largest = max((height * width for height, width in sizes), default=0)
+    return max(1, min(_MAX_THREADS, cores, _MEMORY_BYTES // max(1, largest * _BYTES_PER_PIXEL)))
 
 
 def _cores() -> int:

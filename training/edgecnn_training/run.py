@@ -30,6 +30,7 @@ from pathlib import Path
 
 from edgecnn.card import InputSpec, checked_labels, read_input
 from edgecnn.errors import DataError, EdgecnnError, UsageError
+from edgecnn_training import disk
 from edgecnn_training import recipe as recipes
 from edgecnn_training.complexity import Complexity
 from edgecnn_training.pictures import Normalization
@@ -175,13 +176,19 @@ def create(path: Path, info: RunInfo, environment: Mapping[str, object]) -> Run:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             raise exists(path) from error
-        raise DataError(f"a run must be written to its directory, {path}: {error}; name another with --run") from error
+        raise not_made(path, error.__cause__ or error) from error
     return Run(path, info)
 
 
 def exists(path: Path) -> UsageError:
     """The error for a run directory that is there already."""
     return UsageError(f"--run must name a new directory; {path} exists: add --resume to continue it, or name another")
+
+
+def not_made(path: Path, error: BaseException) -> DataError:
+    """The error for a run that cannot begin; nothing of it is left to resume."""
+    remedy = "free some space, or name another with --run" if disk.is_full(error) else "name another with --run"
+    return DataError(f"a run must be written to its directory, {path}: {error}; {remedy}")
 
 
 def unwritable(path: Path, error: OSError) -> DataError:
@@ -201,6 +208,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 

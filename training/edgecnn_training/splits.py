@@ -71,14 +71,18 @@ def counts(records: Sequence[Record], codes: Codes, labels: Sequence[str]) -> np
 def warnings(records: Sequence[Record], codes: Codes) -> list[str]:
     """What the user should know about a split: classes that a split lacks, given splits that leak."""
     lines = []
+    lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for code, split in enumerate(SPLITS):
         present = {record.label for record, own in zip(records, codes, strict=True) if own == code}
-        lacking = sorted({record.label for record in records} - present, key=natural_key)
-        if present and lacking:
-            shown = ", ".join(map(repr, lacking[:5])) + (" …" if len(lacking) > 5 else "")
+        if present:
+            lacking[tuple(sorted({record.label for record in records} - present, key=natural_key))].append(split)
+    why = "too few different ones" + (", or all in one group" if _grouped(records) else "")
+    for labels, where in lacking.items():
+        if labels:
+            shown = ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
+            have = "have" if len(where) > 1 else "has"
             lines.append(
-                f"{split} has no picture of {shown}: too few different ones, or all in one group; no accuracy is known "
-                "for what is missing"
+                f"{' and '.join(where)} {have} no picture of {shown}: {why}; no accuracy is known for what is missing"
             )
     sides: dict[bytes, int] = defaultdict(int)
     for record, own in zip(records, codes, strict=True):
@@ -257,6 +261,10 @@ class _Division:
             self.side[number] = part
 
 
+def _grouped(records: Sequence[Record]) -> bool:
+    return any(record.group is not None for record in records)
+
+
 def _check(records: Sequence[Record], codes: Codes) -> None:
     trained = {record.label for record, code in zip(records, codes, strict=True) if code == TRAIN}
     untrained = sorted({record.label for record in records} - trained, key=natural_key)
@@ -266,7 +274,9 @@ def _check(records: Sequence[Record], codes: Codes) -> None:
             f"each class must have pictures in train; none of {shown}: add some, or delete the class elsewhere"
         )
     if not (codes == VALIDATION).any():
+        needed = "two" if any(record.split is not None for record in records) else "three"
+        apart = " in different groups" if _grouped(records) else ""
         raise DataError(
-            "the validation split must hold a picture; no class has three different pictures in different groups: "
+            f"the validation split must hold a picture; no class has {needed} different pictures{apart}: "
             f"{len(records):,} pictures are too few, add more"
         )

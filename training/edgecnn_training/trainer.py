@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,12 @@ from edgecnn_training import loop, screen, splits
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
+from edgecnn_training.advice import advice
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.complexity import complexity
 from edgecnn_training.dataset import write_rejected
+from edgecnn_training.disk import scratch
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Pictures, measure_normalization
@@ -121,7 +122,7 @@ def train(request: Request) -> bool:
         write_rejected(run.path / "rejected.csv", data.rejected)
     except OSError as error:
         shutil.rmtree(run.path, ignore_errors=True)
-        raise runs.unwritable(run.path, error) from error
+        raise runs.not_made(run.path, error) from error
     codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
     _introduce(run, data, codes)
     return _fit_and_test(run, model, data, codes, None)
@@ -195,10 +196,10 @@ def check_reloads(model: keras.Model) -> None:
     """Save a network and load it again, before hours are spent on training it.
 
     Raises:
-        DataError: Keras cannot rebuild one of its layers.
+        DataError: Keras cannot rebuild one of its layers, or the disk is full.
     """
-    with tempfile.TemporaryDirectory(prefix="edgecnn-train-") as folder:
-        trial = checkpoints.save(Path(folder), model, step=0, epoch=0, validation_top1=None)
+    with scratch("to train", 8 * model.count_params() + (1 << 20)) as folder:  # float32, twice
+        trial = checkpoints.save(folder, model, step=0, epoch=0, validation_top1=None)
         trial.load()
 
 
@@ -316,12 +317,12 @@ def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
     place = screen.short_path(data.survey.location)
     screen.say(f"{place}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
     screen.say(_split_table(data, codes, info.split))
-    for note in [*data.notes, *splits.warnings(data.records, codes)]:
+    for note in [*data.notes, *splits.warnings(data.records, codes), *advice(data)]:
         screen.say(f"note: {note}")
     recipe, size = info.recipe, info.complexity
     screen.say(
         f"{recipe.arch}  {size.parameters:,} parameters, {size.macs / 1e6:.1f} M MACs "
-        f"at {info.input.width}×{info.input.height}, {recipe.epochs} epochs"
+        f"at {info.input.width}×{info.input.height}, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
     )
 
 

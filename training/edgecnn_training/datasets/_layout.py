@@ -92,28 +92,37 @@ def find_layout(names: Sequence[str], folders: Iterable[str] = ()) -> Layout:
         folders: Paths of folders, as far as they are known; they serve to notice class folders without a file.
 
     Raises:
-        DataError: A class folder without a file, or split folders without class folders.
+        DataError: No class folders, a class folder without a file, or split folders without class folders.
     """
     visible = [name for name in names if not _is_unseen(name.split("/"))]
     prefix, firsts = _common_folders(visible)
     splits = _are_splits(firsts)
     layout = Layout(prefix, splits)
-    labels, nested, example = set[str](), 0, ""
+    labels, nested, example = set[str](), 0, ("", "")
     for name in visible:
         place = layout.place(name)
         if isinstance(place, Place):
             labels.add(place.label)
             if place.nested:
-                nested, example = nested + 1, example or name
+                example = example if nested else (name, place.label)
+                nested += 1
     if splits and not labels:
         raise DataError(
             f"the folders {', '.join(sorted(firsts))} must hold one folder per class; they hold files only: "
             "sort the pictures into class folders, train/cat/1.jpg"
         )
+    if visible and not labels:
+        raise DataError(
+            "each class must have a folder of its pictures, cat/1.jpg and dog/2.jpg; received files in no such folder: "
+            f"{len(visible):,}, such as {visible[0]!r}: sort them into folders, or list them in a manifest"
+        )
     _refuse_empty_classes(layout, labels, {*folders, *(name.rpartition("/")[0] for name in names)})
     if not nested:
         return layout
-    note = f"{nested:,} pictures in folders below a class folder count into that class, for example {example!a}"
+    note = (
+        f"pictures in folders below a class folder count into that class: {nested:,}, such as {example[0]!r} into "
+        f"{example[1]!r}; if the inner folders are the classes, move them side by side into one folder"
+    )
     return Layout(prefix, splits, (note,))
 
 
@@ -142,7 +151,7 @@ def _refuse_empty_classes(layout: Layout, labels: set[str], folders: Iterable[st
     """Raise for class folders that hold no file at all, or hidden ones only."""
     empty = sorted({label for folder in folders for label in _label_of_folder(layout, folder)} - labels)
     if labels and empty:
-        shown = ", ".join(ascii(label) for label in empty[:5]) + (" …" if len(empty) > 5 else "")
+        shown = ", ".join(map(repr, empty[:5])) + (" …" if len(empty) > 5 else "")
         raise DataError(
             f"each class folder must hold pictures; none in {shown}: put pictures there or delete the folder"
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-import tempfile
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ import onnx
 
 from edgecnn.card import Json
 from edgecnn.classifier import Classifier
-from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError
+from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import loop, screen, trainer
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.calibrate import calibration_rows
+from edgecnn_training.disk import scratch
 from edgecnn_training.export import container
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import tidy, to_onnx
@@ -36,6 +36,7 @@ MIN_ONNXRUNTIME = "1.24"
 PARITY_PICTURES = 512
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
+_SCRATCH_BYTES = 1 << 20
 _ALONE = 8  # pictures that are also predicted one by one
 
 
@@ -97,11 +98,11 @@ def export(
     """
     _check_options(output, quantize, max_drop)
     material = _gather(run_path, data, _model_name(name or output.stem))
-    with tempfile.TemporaryDirectory(prefix="edgecnn-export-") as folder:
+    with scratch("to export", _SCRATCH_BYTES + 16 * material.run.info.complexity.parameters) as folder:  # float32, 4×
         graph = to_onnx(material.model, material.identity.input, material.run.info.normalization)
-        exact = _measure(Path(folder) / "float32.onnx", graph, "float32", material)
+        exact = _measure(folder / "float32.onnx", graph, "float32", material)
         _prove_parity(exact, material)
-        small = None if quantize == "none" else _quantized(Path(folder) / "int8.onnx", exact, material)
+        small = None if quantize == "none" else _quantized(folder / "int8.onnx", exact, material)
         chosen, why = choose(exact, small, asked=quantize, max_drop=max_drop)
         screen.say(_table(exact, small, chosen))
         if why:
@@ -266,7 +267,7 @@ def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[st
     }
     provenance: dict[str, Json] = {
         "recipe": recipe,
-        "data": {"name": Path(info.data_location).name, "hash": info.data_hash, "split": info.split},
+        "data": {"name": printable(Path(info.data_location).name), "hash": info.data_hash, "split": info.split},
         "versions": dict(versions()),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecnn.errors import SinkError, needs
+from edgecnn.errors import SinkError, needs, printable
 from edgecnn_training.accuracy import Evaluation
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain(text: str) -> str:
-    """Text that Matplotlib shows as it is: a ``$`` would begin a formula."""
-    return text.replace("$", r"\$")
+    """Text that Matplotlib shows as it is: a ``$`` would begin a formula, a name that is no Unicode be refused."""
+    return printable(text).replace("$", r"\$")
 
 
 def _save(figure: Figure, path: Path) -> None:
