@@ -118,13 +118,14 @@ guarded() {
   return "$status"
 }
 
-# Says now and then what the installer is at, from its log, so that nobody sits before a dead screen.
+# Says now and then what the installer is at, from its log, so that nobody sits before a dead screen. Ends with the
+# installation or the script, since a signal that comes while the shell forks is lost.
 watch_log() {
   last='' quiet=0
-  while sleep 2 >/dev/null 2>&1; do # whoever outlives this script holds none of its pipes
+  while sleep 1 >/dev/null 2>&1 && [ -e "$unfinished" ] && kill -0 $$ 2>/dev/null; do
     now=$(sed -n 's|^[-0-9T:,]* *Downloading \([^ ]*/\)*\([A-Za-z0-9_.]*\)-[0-9][^ ]* \((.*B)\).*|downloading \2 \3|p
       s|^[-0-9T:,]* *Installing collected packages: .*, .*, .*|unpacking the packages: a minute|p' "$log" 2>/dev/null | tail -n 1)
-    quiet=$((quiet + 2))
+    quiet=$((quiet + 1))
     if [ "$now" != "$last" ]; then
       say "  $now"
       last=$now quiet=0
@@ -159,6 +160,7 @@ explain() {
 install_edgecnn() {
   extras=$1
   : >"$log"
+  : >"$unfinished"
   watch_log &
   watcher=$!
   trap 'kill "$watcher" 2>/dev/null' EXIT
