@@ -7,13 +7,10 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command import Edgecnn
 from edgecnn_training.backend import start_keras
@@ -22,7 +19,6 @@ from shapes import LABELS, write_shapes
 
 start_keras("to test")
 
-from edgecnn_training import checkpoint  # noqa: E402  # Keras is started
 from edgecnn_training.run import Run  # noqa: E402
 
 from edgecnn.errors import DataError  # noqa: E402
@@ -191,18 +187,6 @@ def test_class_names_that_no_card_can_hold_are_refused_before_training(edgecnn: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_a_checkpoint_is_resumed_from_its_beginning(
-    edgecnn: Edgecnn, trained: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(trained, tmp_path / "copy")
-    shutil.rmtree(tmp_path / "copy" / "checkpoints")
-    (tmp_path / "copy" / "metrics.jsonl").write_text("[1]\n{}\n")
-    done = edgecnn("train", "--run", tmp_path / "copy", "--resume")
-    assert done.code == 0
-    assert "resuming after 0 steps" in done.err
-    assert json.loads(done.out)["correct"] == json.loads((trained / "result.json").read_text())["correct"]
-
-
 def test_a_loss_that_is_no_number_ends_with_advice(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
     options = ("--set", "optimizer=sgd", "--set", "schedule=constant", "--learning-rate", "99", "--epochs", "60")
     done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "lecture-a", *options)
@@ -233,66 +217,6 @@ def test_a_backend_that_is_not_there_is_told_with_the_remedy(shapes: Path, backe
     )
     assert done.returncode == 2
     assert message in done.stderr
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "edgecnn", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-
-
-STOPPED = ("--arch", "lecture-a", "--epochs", "20", "--batch-size", "8")  # with dropout; 18 batches an epoch
-
-
-@pytest.fixture(scope="module")
-def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody stops."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    _, told = (process := start(shapes, "--run", path, *STOPPED)).communicate(timeout=120)
-    assert process.returncode == 0, told
-    return path
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_is_resumed_to_the_very_weights_of_one_that_was_not(
-    shapes: Path, whole: Path, tmp_path: Path, stop: signal.Signals
-) -> None:
-    halted = start(shapes, "--run", tmp_path / "halted", *STOPPED)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "halted" / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    halted.send_signal(stop)
-    _, told = halted.communicate(timeout=120)
-    assert halted.returncode == 130, told
-    step = checkpoint.latest(tmp_path / "halted" / "checkpoints").state.step
-    assert 0 < step < 20 * 18
-    assert f"stopped after {step:,} steps; checkpoint saved" in told
-    assert f"next:  edgecnn train --run {tmp_path / 'halted'} --resume" in told
-    resumed = start("--run", tmp_path / "halted", "--resume")
-    _, told = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, told
-    runs = [whole, tmp_path / "halted"]
-    one, other = (checkpoint.latest(run / "checkpoints").load().get_weights() for run in runs)
-    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    epochs = [[json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
-    assert epochs[0] == epochs[1] == list(range(1, 21))
-
-
-def test_resuming_with_other_data_is_refused(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
-    other = write_shapes(tmp_path / "other", each=10, seed=9)
-    done = edgecnn("train", other, "--run", trained, "--resume")
-    assert done.code == 3
-    assert "was trained on other data than" in done.err
-
-
-def test_a_finished_run_that_is_resumed_says_its_result_again(
-    edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path
-) -> None:
-    copy, moved = tmp_path / "copy", tmp_path / "moved"
-    shutil.copytree(trained, copy)
-    shutil.copytree(shapes, moved)
-    done = edgecnn("train", moved, "--run", copy, "--resume")
-    assert done.code == 0
-    assert json.loads(done.out)["top1"] == json.loads((trained / "result.json").read_text())["top1"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ class State:
         validation_top1: Accuracy on the validation split, 0 to 1; None in the middle of an epoch, or without one.
         sha256: Of ``model.keras``, in hex.
         seeds: State of each of the network's random generators (dropout), which Keras's own format leaves out.
+        recipe: The recipe it was trained by; None in checkpoints that do not say.
     """
 
     step: int
@@ -38,6 +41,7 @@ class State:
     validation_top1: float | None
     sha256: str
     seeds: tuple[tuple[int, ...], ...]
+    recipe: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,15 @@ class Checkpoint:
             )
 
 
-def save(folder: Path, model: keras.Model, *, step: int, epoch: int, validation_top1: float | None) -> Checkpoint:
+def save(
+    folder: Path,
+    model: keras.Model,
+    *,
+    step: int,
+    epoch: int,
+    validation_top1: float | None,
+    recipe: Mapping[str, object] | None = None,
+) -> Checkpoint:
     """Write a checkpoint of `model` and delete those no longer needed.
 
     Args:
@@ -110,6 +122,7 @@ def save(folder: Path, model: keras.Model, *, step: int, epoch: int, validation_
         step: Batches seen.
         epoch: Whole epochs done.
         validation_top1: Accuracy on the validation split, 0 to 1.
+        recipe: The recipe's keys, so that a resumed run is not trained by another one.
 
     Raises:
         DataError: The disk is full or cannot be written to; the checkpoints before this one are untouched.
@@ -121,8 +134,9 @@ def save(folder: Path, model: keras.Model, *, step: int, epoch: int, validation_
         temporary.mkdir(parents=True)
         model.save(temporary / "model.keras")
         seeds = tuple(tuple(map(int, np.asarray(variable))) for variable in _seeds(model))
-        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds)
+        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds, recipe)
         (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n")
+        _to_disk(temporary)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
@@ -143,6 +157,24 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
             continue  # not complete: nothing we wrote
         found.append(Checkpoint(path, state))
     return found
+
+
+def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Checkpoint]]:
+    """The newest checkpoint that is as it was saved, and those after it, which are not.
+
+    Without one, training begins anew. What a killed process has left half-written is deleted.
+    """
+    for partial in folder.glob(f".{_PREFIX}*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+    damaged = []
+    for found in reversed(list_checkpoints(folder)):
+        try:
+            found.check()
+        except DataError:
+            damaged.append(found)
+        else:
+            return found, damaged
+    return None, damaged
 
 
 def latest(folder: Path) -> Checkpoint:
@@ -177,6 +209,7 @@ def _read_state(path: Path) -> State:
         validation_top1=None if top1 is None else float(top1),
         sha256=str(values["sha256"]),
         seeds=tuple(tuple(map(int, seed)) for seed in values["seeds"]),
+        recipe=values.get("recipe"),
     )
 
 
@@ -191,6 +224,16 @@ def _prune(folder: Path) -> None:
     for checkpoint in found:
         if checkpoint.path not in keep:
             shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+
+def _to_disk(folder: Path) -> None:
+    """Have the system write a checkpoint's files out before the rename, which a power cut might else overtake."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -169,7 +169,17 @@ class _Journal(keras.callbacks.Callback):
         """Save what an interrupted epoch has trained."""
         epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
-            checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=epoch, validation_top1=None)
+            self._save(epoch, None)
+
+    def _save(self, epoch: int, validation_top1: float | None) -> None:
+        checkpoints.save(
+            self.run.checkpoints,
+            self.model,
+            step=self.step,
+            epoch=epoch,
+            validation_top1=validation_top1,
+            recipe=self.run.info.recipe.to_values(),
+        )
 
     def _end_epoch(self, logs: Mapping[str, float]) -> None:
         epoch = self.step // self.per_epoch
@@ -185,8 +195,8 @@ class _Journal(keras.callbacks.Callback):
         values |= {"train_loss": float(logs["loss"]), "train_top1": float(logs["top1"])}
         values |= self._validate()
         top1 = values.get("validation_top1")
-        checkpoints.save(self.run.checkpoints, self.model, step=self.step, epoch=epoch, validation_top1=top1)
-        self.run.append_metrics(values)
+        self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
+        self._save(epoch, top1)
         self._show(values)
 
     def _validate(self) -> dict[str, float]:

@@ -87,6 +87,10 @@ class Recipe:
         """The recipe's moves, turns and flips."""
         return Augmentation(self.shift, self.rotate, self.flip)
 
+    def to_values(self) -> dict[str, object]:
+        """Every key with its value, as JSON can hold them."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"options": dict(self.options)}
+
     def to_toml(self) -> str:
         """The whole recipe as TOML that `read` accepts."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -24,7 +25,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +128,23 @@ class Run:
             raise DataError(f"{path / 'run.json'} is damaged ({error!r}): train again into a new --run") from error
         return cls(path, info)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this run; the lock goes with the process, however it ends.
+
+        Raises:
+            UsageError: Another process is training it.
+        """
+        with (self.path / "run.json").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"a run must be trained by one process at a time; another one is training {self.path}: "
+                    "wait for it, or stop it"
+                ) from error
+            yield
+
     def append_metrics(self, values: Mapping[str, object]) -> None:
         """Add an epoch's line, on the disk before this returns."""
         try:
@@ -157,8 +176,14 @@ class Run:
         write_text(self.metrics, "".join(json.dumps(values) + "\n" for values in kept))
 
 
-def create(path: Path, info: RunInfo, environment: Mapping[str, object]) -> Run:
-    """Make a run's directory with its descriptions, under a temporary name first.
+def create(path: Path, info: RunInfo, environment: Mapping[str, object], fill: Callable[[Path], None]) -> Run:
+    """Make a run's directory with its descriptions, under a temporary name first: it is complete, or not there.
+
+    Args:
+        path: The directory to make.
+        info: What the run is about.
+        environment: What it is made with.
+        fill: Writes what else belongs there into the folder that it gets.
 
     Raises:
         UsageError: It exists already.
@@ -171,6 +196,7 @@ def create(path: Path, info: RunInfo, environment: Mapping[str, object]) -> Run:
         write_text(temporary / "recipe.toml", info.recipe.to_toml())
         write_json(temporary / "run.json", _to_json(info))
         write_json(temporary / "environment.json", environment)
+        fill(temporary)
         temporary.rename(path)
     except (OSError, DataError) as error:
         shutil.rmtree(temporary, ignore_errors=True)

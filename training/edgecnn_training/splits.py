@@ -108,17 +108,30 @@ def read_splits(path: Path) -> dict[bytes, str]:
         DataError: Missing or damaged.
     """
     found: dict[bytes, str] = {}
+    for digest, split, _ in _rows(path):
+        found[digest] = SPLITS[min(SPLITS.index(split), SPLITS.index(found.get(digest, split)))]
+    return found
+
+
+def read_labels(path: Path) -> list[tuple[bytes, str]]:
+    """Content hash and label of each picture, from ``splits.csv``.
+
+    Raises:
+        DataError: Missing or damaged.
+    """
+    return [(digest, label) for digest, _, label in _rows(path)]
+
+
+def _rows(path: Path) -> list[tuple[bytes, str, str]]:
+    """Content hash, split and label of each row."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             if tuple(next(rows, ())) != _HEADER:
                 raise ValueError(f"it must begin with {','.join(_HEADER)}")
-            for row in rows:
-                digest, split = bytes.fromhex(row[0]), row[1]
-                found[digest] = SPLITS[min(SPLITS.index(split), SPLITS.index(found.get(digest, split)))]
+            return [(bytes.fromhex(row[0]), SPLITS[SPLITS.index(row[1])], row[2]) for row in rows]
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise DataError(f"{path} must hold the splits of a run and cannot be read ({error}); train again") from error
-    return found
 
 
 def components(records: Sequence[Record]) -> npt.NDArray[np.int64]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.card import MAX_CARD_BYTES, InputSpec, checked_labels
@@ -36,13 +34,11 @@ from edgecnn_training.pictures import Pictures, measure_normalization
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import figures
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
+from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
 
 ARCHITECTURES = "edgecnn_training.architectures"
 _LISTED_CLASSES = 40
 _CARD_REST = 8 * 1024  # what a card holds beside the labels takes a third of this
-
-Codes = npt.NDArray[np.uint8]
-"""uint8 ``(N,)``: each picture's split, as an index into `SPLITS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +112,16 @@ def train(request: Request) -> bool:
         complexity=complexity(model),
         recipe=recipe,
     )
-    run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash))
-    try:
-        splits.write_splits(run.splits, data.records, codes)
-        write_rejected(run.path / "rejected.csv", data.rejected)
-    except OSError as error:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise runs.not_made(run.path, error) from error
+
+    def write_tables(folder: Path) -> None:
+        splits.write_splits(folder / "splits.csv", data.records, codes)
+        write_rejected(folder / "rejected.csv", data.rejected)
+
+    run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), write_tables)
     codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
     _introduce(run, data, codes)
-    return _fit_and_test(run, model, data, codes, None)
+    with run.locked():
+        return _fit_and_test(run, model, data, codes, None)
 
 
 def resume(path: Path, data: str | None) -> bool:
@@ -142,8 +138,16 @@ def resume(path: Path, data: str | None) -> bool:
         DataError: Not a run, or other data than it began with.
     """
     run = Run.open(path)
-    found = checkpoints.list_checkpoints(run.checkpoints)
-    newest = found[-1] if found else None
+    with run.locked():
+        return _resume(run, data)
+
+
+def _resume(run: Run, data: str | None) -> bool:
+    newest, damaged = checkpoints.newest_whole(run.checkpoints)
+    for checkpoint in damaged:
+        screen.say(f"note: {checkpoint.path} is damaged and left out; the checkpoint before it is used")
+    if newest is not None:
+        _refuse_another_recipe(run, newest)
     dataset = load_data_of(run, data)
     codes = codes_of(run, dataset)
     recipe = run.info.recipe
@@ -155,6 +159,19 @@ def resume(path: Path, data: str | None) -> bool:
     step, epoch = (newest.state.step, newest.state.epoch) if newest else (0, 0)
     screen.say(f"resuming after {step:,} steps, {epoch} of {recipe.epochs} epochs done")
     return _fit_and_test(run, model, dataset, codes, newest)
+
+
+def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
+    """Raise where ``recipe.toml`` has been changed since the checkpoint was written."""
+    was, now = newest.state.recipe, run.info.recipe.to_values()
+    if was is None:
+        return
+    changed = [f"{key} = {now[key]!r} instead of {was[key]!r}" for key in now if key in was and now[key] != was[key]]
+    if changed:
+        raise DataError(
+            f"a run must go on by the recipe it began with; {run.path / 'recipe.toml'} now has {', '.join(changed)}: "
+            "put that back, or train a new run with --recipe"
+        )
 
 
 def build(network: object, recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -203,49 +220,6 @@ def check_reloads(model: keras.Model) -> None:
         trial.load()
 
 
-def load_data_of(run: Run, location: str | None) -> Dataset:
-    """The data a run was trained on.
-
-    Args:
-        run: The run.
-        location: Where it lies now; None is where it lay.
-
-    Raises:
-        DataError: It holds other pictures or labels than the run was trained on.
-    """
-    spec = run.info.input
-    where = location or run.info.data_location
-    with screen.counter("reading") as seen:
-        data = load_dataset(where, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
-    if data.survey.data_hash != run.info.data_hash:
-        raise DataError(
-            f"{run.path} was trained on other data than {where} holds now "
-            f"(hash {run.info.data_hash[:12]}, now {data.survey.data_hash[:12]}): name the data it was trained on, "
-            "or train a new run"
-        )
-    return data
-
-
-def codes_of(run: Run, data: Dataset) -> Codes:
-    """The split of each record of a run's own data, as ``splits.csv`` has it.
-
-    Raises:
-        DataError: ``splits.csv`` is missing or lacks a picture.
-    """
-    known = splits.read_splits(run.splits)
-    try:
-        found = [SPLITS.index(known[record.content_hash]) for record in data.records]
-    except KeyError as error:
-        raise DataError(f"{run.splits} must list every picture of the data: train again into a new --run") from error
-    return np.array(found, np.uint8)
-
-
-def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:
-    """The pictures of one split."""
-    chosen = codes == SPLITS.index(split)
-    return Pictures(data.images, data.rows[chosen], data.class_index[chosen])
-
-
 def test_keras(run: Run, model: keras.Model, chosen: Pictures) -> Evaluation:
     """Evaluate a network on some pictures with its labels."""
     scores = in_batches(loop.keras_scorer(model, run.info.normalization), chosen.images, chosen.rows)
@@ -262,15 +236,6 @@ def load_network(run: Run, chosen: Checkpoint) -> keras.Model:
     if is_path(arch) and Path(arch).is_file():
         plugins.load(ARCHITECTURES, arch)
     return chosen.load()
-
-
-def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:
-    """The split that a run's accuracy is reported on: test, or validation where the data gives no test split."""
-    for split in ("test", "validation"):
-        chosen = pictures(data, codes, split)
-        if len(chosen):
-            return split, chosen
-    raise DataError("a run must hold out some pictures; its data is too small for a test or validation split: add more")
 
 
 def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None) -> bool:

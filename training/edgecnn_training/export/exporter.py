@@ -20,7 +20,7 @@ from edgecnn.card import Json
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import loop, screen, trainer
+from edgecnn_training import loop, run_data, screen, trainer
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.calibrate import calibration_rows
 from edgecnn_training.disk import scratch
@@ -153,10 +153,10 @@ def _check_options(output: Path, quantize: str, max_drop: float) -> None:
 def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     run = Run.open(run_path)
     best = checkpoints.best(run.checkpoints)
-    data = trainer.load_data_of(run, location)
-    codes = trainer.codes_of(run, data)
-    split, held_out = trainer.held_out(data, codes)
-    train = trainer.pictures(data, codes, "train")
+    data = run_data.load_data_of(run, location)
+    codes = run_data.codes_of(run, data)
+    split, held_out = run_data.held_out(data, codes)
+    train = run_data.pictures(data, codes, "train")
     ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
     recipe, newest = run.info.recipe, checkpoints.latest(run.checkpoints)
     screen.say(f"{run.path}  {recipe.arch}, checkpoint of epoch {best.state.epoch}")

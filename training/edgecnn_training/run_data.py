@@ -1,0 +1,85 @@
+"""The data of a run that exists: the pictures it was trained on, and the split of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.errors import DataError
+from edgecnn_training import screen, splits
+from edgecnn_training.examples import SPLITS
+from edgecnn_training.loading import Dataset, load_dataset
+from edgecnn_training.pictures import Pictures
+from edgecnn_training.run import Run
+
+Codes = npt.NDArray[np.uint8]
+"""uint8 ``(N,)``: each picture's split, as an index into `SPLITS`."""
+
+
+def load_data_of(run: Run, location: str | None) -> Dataset:
+    """The data a run was trained on.
+
+    Args:
+        run: The run.
+        location: Where it lies now; None is where it lay.
+
+    Raises:
+        DataError: It holds other pictures or labels than the run was trained on.
+    """
+    spec = run.info.input
+    where = location or run.info.data_location
+    with screen.counter("reading") as seen:
+        data = load_dataset(where, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
+    if data.survey.data_hash != run.info.data_hash:
+        raise DataError(
+            f"{run.path} was trained on other data than {where} holds now, {_difference(run, data)} (hash "
+            f"{run.info.data_hash[:12]}, now {data.survey.data_hash[:12]}): name the data it was trained on, or train "
+            "a new run"
+        )
+    return data
+
+
+def _difference(run: Run, data: Dataset) -> str:
+    """In how far the pictures are others: ``3 of 180 pictures gone, 1 new``."""
+    then = Counter(splits.read_labels(run.splits))
+    now = Counter((record.content_hash, record.label) for record in data.records)
+    gone, new = then - now, now - then
+    moved = Counter(digest for digest, _ in gone.elements()) & Counter(digest for digest, _ in new.elements())
+    counts = {
+        f"of {then.total():,} pictures gone": gone.total() - moved.total(),
+        "new": new.total() - moved.total(),
+        "under another label": moved.total(),
+    }
+    told = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return ", ".join(told) or "the same pictures with other given splits or groups"
+
+
+def codes_of(run: Run, data: Dataset) -> Codes:
+    """The split of each record of a run's own data, as ``splits.csv`` has it.
+
+    Raises:
+        DataError: ``splits.csv`` is missing or lacks a picture.
+    """
+    known = splits.read_splits(run.splits)
+    try:
+        found = [SPLITS.index(known[record.content_hash]) for record in data.records]
+    except KeyError as error:
+        raise DataError(f"{run.splits} must list every picture of the data: train again into a new --run") from error
+    return np.array(found, np.uint8)
+
+
+def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:
+    """The pictures of one split."""
+    chosen = codes == SPLITS.index(split)
+    return Pictures(data.images, data.rows[chosen], data.class_index[chosen])
+
+
+def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:
+    """The split that a run's accuracy is reported on: test, or validation where the data gives no test split."""
+    for split in ("test", "validation"):
+        chosen = pictures(data, codes, split)
+        if len(chosen):
+            return split, chosen
+    raise DataError("a run must hold out some pictures; its data is too small for a test or validation split: add more")
