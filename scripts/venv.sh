@@ -14,9 +14,9 @@ room_mb=2500 # .venv with TensorFlow takes 1,800 MB, the downloads 380 MB
 uv=$(command -v uv || true)
 root=$(pwd)
 
-: "${name:?a script that reads this one says its own name}"
+: "${name:?a script that reads this one says its own name}" "${here:?and where the user stands}"
 
-say() { printf '%s: %s\n' "$name" "$*" >&2; }
+say() { printf '%s: %s\n' "$name" "$*" >&2 || :; }
 die() {
   say "$*"
   exit 2
@@ -35,6 +35,10 @@ check_machine() {
 # Prints the interpreter to make .venv with. TensorFlow has no packages for Python 3.14 yet; who names it gets it.
 find_python() {
   if [ -n "${PYTHON:-}" ]; then
+    case $PYTHON in
+    /*) ;;
+    */*) PYTHON=$here/$PYTHON ;;
+    esac
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
       die "Python must be 3.11 or newer; PYTHON=$PYTHON is older or does not run"
     printf '%s\n' "$PYTHON"
@@ -70,8 +74,9 @@ check_python() {
 
 # Ends where the disk is too small, before anything is downloaded.
 check_room() {
-  free_mb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
-  [ "${free_mb:-$room_mb}" -ge "$room_mb" ] ||
+  free_kb=$(df -Pk . | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p') # names of devices may hold spaces
+  free_mb=$((${free_kb:-$((room_mb * 1024))} / 1024))
+  [ "$free_mb" -ge "$room_mb" ] ||
     die "$room_mb MB of free disk are needed; there are $free_mb MB in $root: free some, or move the checkout"
 }
 
@@ -79,9 +84,12 @@ make_venv() {
   check_machine
   python=$(find_python)
   check_python "$python"
+  check_room
+  if { [ -e "$venv" ] || [ -L "$venv" ]; } && [ ! -e "$stamp" ] && [ ! -e "$unfinished" ]; then
+    die "$root/$venv is there, cannot be installed into (it has no pip), and was not made by edgecnn: move it away"
+  fi
   [ ! -e "$unfinished" ] || say "the last installation into $venv was cut off"
   rm -rf "$venv" 2>/dev/null || die "$venv must be replaced; it cannot be deleted: check its owner"
-  check_room
   say "making $venv with $python"
   mkdir "$venv" || die "$venv must be made in $root; that failed: check who may write there"
   : >"$unfinished"
@@ -89,7 +97,14 @@ make_venv() {
     uv venv --quiet --allow-existing --python "$python" "$venv"
   else
     "$python" -m venv "$venv"
-  fi
+  fi || die "$venv could not be made with $python; what is said above tells why"
+}
+
+# Keeps a second script from installing into the same .venv; the lock goes with the process, however it ends.
+lock() {
+  command -v flock >/dev/null || return 0
+  exec 9>"$venv-lock" || die "$venv must be made in $root; that failed: check who may write there"
+  flock -n 9 || die "another process is installing into $root/$venv: wait for it, then run this again"
 }
 
 # Succeeds if .venv runs, can be installed into, was not moved here, and no installation into it was cut off.
@@ -152,7 +167,8 @@ explain() {
   elif grep -qE 'No matching distribution|No solution found' "$log"; then
     echo "a package does not exist for this Python and machine, or its index was not reached"
   else
-    grep -E 'ERROR: |error: ' "$log" | tail -n 1 | sed 's/^[-0-9T:,]* *//' | cut -c 1-200
+    reason=$(grep -E 'ERROR: |error: ' "$log" | tail -n 1 | sed 's/^[-0-9T:,]* *//' | cut -c 1-200)
+    echo "${reason:-the installer gave no reason}"
   fi
 }
 
@@ -161,15 +177,18 @@ install_edgecnn() {
   extras=$1
   : >"$log"
   : >"$unfinished"
-  watch_log &
+  watch_log 9>&- &
   watcher=$!
-  trap 'kill "$watcher" 2>/dev/null' EXIT
+  trap 'kill "$watcher" 2>/dev/null || :' EXIT
   installed=0
   guarded pip_install -e ".[$extras]" || installed=$?
-  kill "$watcher" 2>/dev/null
+  kill "$watcher" 2>/dev/null || :
   trap - EXIT
-  [ "$installed" -le 128 ] || exit "$installed"
-  [ "$installed" = 0 ] || die "edgecnn[$extras] could not be installed; $(explain). Details: $log"
+  [ "$installed" -le 128 ] || {
+    say "the installation was killed: run it again"
+    exit "$installed"
+  }
+  [ "$installed" = 0 ] || die "edgecnn[$extras] could not be installed; $(explain). Details: $root/$log"
 }
 
 has_wheel() { ls -d "$venv"/lib/python3*/site-packages/"$1"-*.dist-info >/dev/null 2>&1; }
@@ -197,12 +216,14 @@ part_wheels() {
 #
 # A second function, named as the second argument, installs what belongs to the extras beside them.
 ensure_venv() {
+  lock
   usable || make_venv
   part_wheels
   wanted_extras=$(printf '%s' "$1" | sed "s/cpu/$flavour/")
   made_from="$(cksum <pyproject.toml) $("$venv/bin/python" --version)"
   present=$(sed -n 's/^extras //p' "$stamp" 2>/dev/null || true)
   if [ -e "$stamp" ] && grep -qxF -- "$made_from" "$stamp" && holds "$present" "$wanted_extras"; then
+    exec 9>&-
     return
   fi
   [ -n "$present" ] && holds "$present" "$wanted_extras" && wanted_extras=$present
@@ -212,6 +233,7 @@ ensure_venv() {
   [ -z "${2:-}" ] || "$2"
   printf '%s\n%s\nextras %s\n' "$root" "$made_from" "$wanted_extras" >"$stamp.part"
   mv "$stamp.part" "$stamp"
+  exec 9>&-
   say "installed"
 }
 

@@ -79,7 +79,7 @@ class Machine:
         (folder / "system").mkdir()
         for name in (
             "awk", "cat", "cksum", "cp", "cut", "df", "dirname", "env", "grep", "ls", "mkdir", "mv", "readlink", "rm",
-            "sed", "sh", "sleep", "tail", "touch", "tr", "uname",
+            "flock", "sed", "sh", "sleep", "tail", "touch", "tr", "uname",
         ):  # fmt: skip
             found = shutil.which(name)
             assert found, name
@@ -247,7 +247,7 @@ def test_an_installation_that_fails_says_why_once_and_the_next_one_goes_on(
     assert end.returncode == 2
     assert told in end.stderr
     assert "edgecnn[train,cpu] could not be installed; " in end.stderr
-    assert end.stderr.rstrip().endswith("Details: .venv/install.log")
+    assert end.stderr.rstrip().endswith(f"Details: {machine.checkout}/.venv/install.log")
     assert "Traceback" not in end.stderr
     again = machine.run()
     assert again.returncode == 0
@@ -270,6 +270,32 @@ def test_an_installation_that_is_cut_off_begins_anew(machine: Machine, number: s
     end = machine.run()
     assert end.returncode == 0
     assert "the last installation into .venv was cut off" in end.stderr
+
+
+def test_an_environment_of_the_users_that_cannot_be_used_is_left_alone(machine: Machine) -> None:
+    (machine.checkout / ".venv").mkdir()
+    (machine.checkout / ".venv" / "precious").touch()
+    end = machine.run()
+    assert end.returncode == 2
+    assert "was not made by edgecnn: move it away" in end.stderr
+    assert (machine.checkout / ".venv" / "precious").exists()
+
+
+def test_two_scripts_do_not_install_at_once(machine: Machine) -> None:
+    with subprocess.Popen(
+        [machine.checkout / "scripts/demo"],
+        env=machine.environment | {"PIP_HANGS": "yes"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as first:
+        deadline = time.monotonic() + 30
+        while not (machine.inside / "hangs").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        end = machine.run()
+        os.killpg(first.pid, signal.SIGKILL)
+    assert end.returncode == 2
+    assert "another process is installing into" in end.stderr
+    assert machine.run().returncode == 0
 
 
 def test_settings_of_pip_that_install_elsewhere_and_the_systems_own_pip_are_left_alone(machine: Machine) -> None:

@@ -134,6 +134,8 @@ def _make_streams_safe() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the locale
 
 
 def _write_warnings_as_notes() -> None:
@@ -165,7 +167,8 @@ def _report(message: str) -> None:
     """Print a message on standard error, after the traceback where the user asked for it."""
     if "--debug" in sys.argv:
         traceback.print_exc()
-    print("\n".join(map(printable, message.splitlines())), file=sys.stderr)  # noqa: T201
+    with suppress(OSError):  # standard error is full or gone; the exit code tells
+        print("\n".join(map(printable, message.splitlines())), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager

@@ -19,13 +19,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
 from edgecnn.errors import SinkError, UsageError, printable
 
 _EACH = 3  # pictures of each letter that are read one by one
-_INTERRUPTED = 130
+_INTERRUPTED, _CLOSED_PIPE = 130, 141
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ def demo(
 ) -> None:
     """Train, export and try a network that reads letters: some minutes, with a picture at the end."""
     started = time.monotonic()
+    if sys.stdout is None:
+        raise SinkError("standard output is closed; the demo shows tables there: leave it open")
+    if os.path.lexists("glyphs"):
+        raise UsageError(
+            "the demo reads the data set glyphs, and a file or folder of that name is here: run it elsewhere"
+        )
     folder = _make_folder(output)
     try:
         story = _run(folder, quick=quick)
@@ -107,6 +114,10 @@ def _make_folder(output: pathlib.Path | None) -> pathlib.Path:
     folder = output or next(name for name in names if not name.exists())
     if folder.exists():
         raise UsageError(f"--output must name a new folder; {folder} exists: name another, or leave it out")
+    if str(folder).startswith("-") or not str(folder).isprintable():
+        raise UsageError(
+            f"--output must be printable and not begin with -; received {str(folder)!r}: name another folder"
+        )
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -165,7 +176,7 @@ def _export(run: pathlib.Path, model: pathlib.Path, *options: str) -> Exported:
 
 def _predict(model: pathlib.Path, source: str, results: pathlib.Path) -> list[Answer]:
     """Show the answers as a table, and read what went into a file beside it."""
-    _command("predict", model, source, "--format", "table", "--to", f"jsonl:{results}", table=True)
+    _command("predict", model, source, "--format", "table", "--to", f"jsonl:{quote(str(results))}", table=True)
     records = map(json.loads, results.read_text(encoding="utf-8").splitlines())
     return [Answer(record["source"], record["label"], record["score"]) for record in records]
 
@@ -186,29 +197,28 @@ def _command(*words: object, table: bool = False) -> str:
         [sys.executable, "-P", "-m", "edgecnn", *line],
         stdout=None if table else subprocess.PIPE,
         encoding="utf-8",
+        process_group=0,  # a Ctrl-C reaches it through the demo: once, whether it comes from a terminal or a program
     )
-    with process, _passing_on_sigterm(process):
-        try:
-            out = process.stdout.read() if process.stdout else ""
-            code = process.wait()
-        except KeyboardInterrupt:  # the command got it too, and saves what it has
-            process.wait()
-            raise
+    with process, _passing_on_signals(process):
+        out = process.stdout.read() if process.stdout else ""
+        code = process.wait()
+    if code > 0 and code not in (_INTERRUPTED, _CLOSED_PIPE):
+        _say(f"The demo ends here: the command above did not work (exit code {code}); what it says tells why.")
     if code != 0:
-        if code != _INTERRUPTED:
-            _say(f"The demo ends here: the command above did not work (exit code {code}); what it says tells why.")
         raise typer.Exit(code if code > 0 else 128 - code)
     return out
 
 
 @contextlib.contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whoever ends the demo ends the command that it runs."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+def _passing_on_signals(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whoever ends the demo ends the command that it runs, which may have something to save."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _chapter(title: str, *lines: str) -> None:
@@ -240,4 +250,5 @@ def _closing(story: Story) -> list[str]:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(printable(line), file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # standard error is full or gone
+            print(printable(line), file=sys.stderr, flush=True)  # noqa: T201

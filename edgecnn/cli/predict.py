@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import typer
 
@@ -68,7 +68,8 @@ def predict(
     from edgecnn.classifier import Classifier
     from edgecnn.pipeline import open_source
 
-    _refuse_to_overwrite(output, [model, *sources])
+    for target in (output, *map(_target, to or [])):
+        _refuse_to_overwrite(target, [model, *sources])
     only_to = to and not output and format == "auto"
     sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
     with (
@@ -89,7 +90,12 @@ def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:
     """Results must not go into a file that is named to be read; what is not text is safe from them anyway."""
     for path in inputs:
         if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
-            raise UsageError(f"-o must not overwrite an input; {output!r} is read as {path!r}: name another file")
+            raise UsageError(f"results must not overwrite an input; {output!r} is read as {path!r}: name another file")
+
+
+def _target(uri: str) -> str:
+    """The file that a sink's URI names."""
+    return unquote(uri.partition("?")[0].partition(":")[2])
 
 
 def _predict(model: Classifier, source: Source, to: list[str], *, top: int, batch: int) -> Summary:
@@ -136,7 +142,8 @@ def _sentence(summary: Summary, *, live: bool) -> str:
 
 
 def _tell(message: str) -> None:
-    print(printable(message), file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError):  # standard error is full or gone, and what goes there is not what was asked for
+        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

@@ -271,12 +271,18 @@ def test_a_name_that_the_system_refuses_is_no_bug_of_ours(edgecnn: Edgecnn, phot
 
 
 @pytest.mark.parametrize("source", ["in.ppm", "./in.ppm"])
+@pytest.mark.parametrize("target", [("-o", "in.ppm"), ("--to", "jsonl:in.ppm"), ("--to", "csv:i%6E.ppm?top=1")])
 def test_an_input_is_not_overwritten_by_the_results(
-    edgecnn: Edgecnn, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    edgecnn: Edgecnn,
+    colors: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    target: tuple[str, str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in.ppm").write_text("P3\n1 1\n255\n255 0 0\n")  # a picture that is text
-    done = edgecnn("predict", colors, source, "-o", "in.ppm")
+    done = edgecnn("predict", colors, source, *target)
     assert (done.code, done.out) == (2, "")
-    assert "-o must not overwrite an input; 'in.ppm' is read as" in done.err
+    assert "results must not overwrite an input; 'in.ppm' is read as" in done.err
     assert Path("in.ppm").read_text().startswith("P3")

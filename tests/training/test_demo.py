@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -84,33 +84,40 @@ def test_an_interrupted_demo_takes_its_command_with_it_and_what_was_learned_stay
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [*DEMO, "--quick"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         told = []
         for line in process.stderr:
             told.append(line)
             if line.startswith("epoch 1/2"):
                 break
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # as the terminal does: to all of them
-        else:
-            process.send_signal(number)
+        process.send_signal(number)
         told += process.stderr
         assert process.wait(SECONDS) == 130
     assert "next:  edgecnn train --run edgecnn-demo/run --resume" in "".join(told)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and _alive(process.pid):
-        time.sleep(0.05)
-    assert not _alive(process.pid)
+    assert _at_work_in(tmp_path) == []
     assert list((tmp_path / "edgecnn-demo" / "run" / "checkpoints").iterdir())
 
 
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _at_work_in(folder: Path) -> list[str]:
+    """Processes whose working directory is this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            found += [str(path)] if path.readlink() == folder else []
+    return found
+
+
+def test_a_folder_that_cannot_be_named_in_a_command_is_refused_at_once(
+    edgecnn: Edgecnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = edgecnn("demo", "--output=-x")
+    assert (done.code, "--output must be printable and not begin with -; received '-x'" in done.err) == (2, True)
+    (tmp_path / "glyphs").mkdir()
+    done = edgecnn("demo")
+    assert (done.code, "a file or folder of that name is here: run it elsewhere" in done.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["glyphs"]
 
 
 def test_a_folder_that_exists_is_refused(edgecnn: Edgecnn, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`edgecnn datasets DATA --save FOLDER`: pictures of a data set as files, to be looked at."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import made
@@ -38,14 +41,49 @@ def test_labels_and_names_lead_nowhere_else(edgecnn: Edgecnn, tmp_path: Path) ->
     made.write_folder(data, {"a.png": made.picture(1), "b/a.png": made.picture(2), "c.png": made.picture(3)})
     (data / "list.csv").write_text("path,label\na.png,../up\nb/a.png,../up\nc.png,/etc\n")
     assert edgecnn("datasets", data / "list.csv", "--save", tmp_path / "out").code == 0
-    assert names(tmp_path / "out") == ["_etc/c.png", "_up/a-2.png", "_up/a.png"]
+    assert names(tmp_path / "out") == ["%2E.%2Fup/a-2.png", "%2E.%2Fup/a.png", "%2Fetc/c.png"]
 
 
-def test_what_cannot_be_read_is_passed_over(edgecnn: Edgecnn, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_passed_over_and_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
     whole = made.picture(9, 40, 40)
     data = made.write_folder(tmp_path / "data", made.animals() | {"cat/cut.png": whole[:-500], "dog/x.txt": b"text"})
-    assert edgecnn("datasets", data, "--save", tmp_path / "out").code == 0
+    done = edgecnn("datasets", data, "--save", tmp_path / "out")
+    assert done.code == 0
+    assert "note: 1 rejected, 'cat/cut.png': damaged or truncated PNG" in done.err
     assert names(tmp_path / "out") == sorted(made.animals())
+
+
+def test_where_nothing_can_be_read_nothing_is_left(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    cut = {f"{label}/{i}.png": made.picture(i, 40, 40)[:-500] for label in ("cat", "dog") for i in range(3)}
+    done = edgecnn("datasets", made.write_folder(tmp_path / "data", cut), "--save", tmp_path / "out")
+    assert done.code == 3
+    assert "there must be pictures that can be read; none of 6 can, in" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_of_pictures_of_one_name_the_first_counts(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    made.write_folder(tmp_path, {"0.png": made.picture(0), "1.png": made.picture(1)})
+    rows = ["path,label,split", "0.png,cat,train", "0.png,dog,test", "1.png,dog,train"]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    assert edgecnn("datasets", tmp_path / "list.csv", "--save", tmp_path / "out").code == 0
+    assert names(tmp_path / "out") == ["cat/0.png", "dog/1.png"]
+
+
+def test_a_folder_that_appears_meanwhile_is_not_touched(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgecnn", "datasets", "glyphs", "--save", "out"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("mine")
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(60) == 6
+    assert "pictures must be written to out: Directory not empty; name another" in told
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "thesis.txt"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +93,9 @@ def test_what_cannot_be_read_is_passed_over(edgecnn: Edgecnn, tmp_path: Path) ->
         (("--save", "out", "--each", 0), 2, "--each must be 1 or more; received 0"),
         (("--save", "out", "--split", "tests"), 2, "--split must be one of train, validation, test; received 'tests'"),
         (("--save", "out", "--split", "test"), 2, "has none in the split test: leave out --split"),
-        (("--save", "file/out"), 6, "pictures must be written to file/out: "),
+        (("--save", "no/out"), 2, "--save must name a folder in one that exists; make "),
+        (("--save", "data/out"), 2, "--save must name a folder outside of the data; data/out lies in"),
+        (("--save", "o" * 250), 6, "File name too long; name another"),
         ((), 2, "DATA goes with --save FOLDER"),
     ],
 )
@@ -69,7 +109,6 @@ def test_what_cannot_be_saved_is_told_and_nothing_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
-    (tmp_path / "file").touch()
     data = made.write_folder(tmp_path / "data", made.animals())
     done = edgecnn("datasets", data, *options)
     assert done.code == code

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +19,8 @@ from edgecnn_training.accuracy import Evaluation
 def say(text: str) -> None:
     """A line for the person in front of the screen."""
     shown = "\n".join(map(printable, text.split("\n")))  # names of files and classes come from elsewhere
-    print(shown, file=sys.stderr, flush=True)  # noqa: T201  # this module is what prints
+    with suppress(OSError):  # standard error is full or gone, which is no reason to stop a training
+        print(shown, file=sys.stderr, flush=True)  # noqa: T201  # this module is what prints
 
 
 def on_terminal() -> bool:
