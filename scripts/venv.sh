@@ -1,240 +1,72 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2030,SC2031 # TMPDIR is meant to differ in the subshell of `undisturbed`
 # Makes .venv and installs edgecnn into it; read by scripts/demo and scripts/test, which are its users.
 #
-#   . scripts/venv.sh         in the root of the checkout
-#   ensure_venv train,cpu     afterwards .venv holds these extras, or the script has ended with a message and code 2
+#   name=scripts/demo           for the messages
+#   here=$(pwd)                 where the user stands
+#   . scripts/venv.sh           in the root of the checkout; installs nothing yet
+#   ensure_venv train,cpu       afterwards .venv holds these extras, or the script has ended with a message and code 2
 #
-# Nothing is installed anywhere else. PYTHON names the interpreter to make .venv with; uv is used where it is found.
+# Nothing is installed anywhere else, and the system's pip is never used. One .venv serves both scripts. PYTHON names
+# the interpreter to make it with; uv is used where it is found.
 
 venv=.venv
 stamp=$venv/edgecnn-installed       # what the last complete installation was made from
 unfinished=$venv/edgecnn-unfinished # lies there while something writes into .venv
-log=$venv/install.log
-room_mb=2500 # .venv with TensorFlow takes 1,800 MB, the downloads 380 MB
+ours=$venv/edgecnn-made-this        # .venv was made here, so that it may be deleted here
+log=$venv/install.log               # all that pip says
+errors=$venv/install.errors         # what it complains of
+room_mb=2700                        # measured: .venv 1,850 MB, then 420 of downloads in there, and pip's cache of them
+downloads_mb=450                    # what pip needs in a TMPDIR of the user's
 uv=$(command -v uv || true)
+fetched=3.13 # what uv fetches where no Python fits
 root=$(pwd)
+installing=
 
 : "${name:?a script that reads this one says its own name}" "${here:?and where the user stands}"
+case ${PYTHON:-} in
+/*) ;;
+*/*) PYTHON=$here/$PYTHON ;;
+esac
+. scripts/checks.sh
 
-say() { printf '%s: %s\n' "$name" "$*" >&2 || :; }
+# Prints a message: the first line with the script's name, what to do about it below. Nobody need listen.
+say() {
+  printf '%s: %s\n' "$name" "$1" >&2 || :
+  shift
+  [ $# = 0 ] || printf '  %s\n' "$@" >&2 || :
+}
+
 die() {
-  say "$*"
+  say "$@"
   exit 2
 }
 
-# Ends where no interpreter can help: there are no packages of ONNX Runtime for this machine.
-check_machine() {
-  case $(uname -m) in
-  armv[5-7]* | armhf | arm | i[3-6]86)
-    die "a 64-bit system is needed, since ONNX Runtime exists for no other; this one is $(uname -m). On a Raspberry Pi 3," \
-      "4, 5 or Zero 2 W install the 64-bit Raspberry Pi OS"
-    ;;
-  esac
+# For traps: ends with a code, and says what becomes of an installation.
+cut_off() {
+  [ -z "$installing" ] ||
+    say "stopped; the same command begins again, but what was downloaded whole is taken from the cache"
+  exit "$1"
 }
 
-# Prints the interpreter to make .venv with. TensorFlow has no packages for Python 3.14 yet; who names it gets it.
-find_python() {
-  if [ -n "${PYTHON:-}" ]; then
-    case $PYTHON in
-    /*) ;;
-    */*) PYTHON=$here/$PYTHON ;;
-    esac
-    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-      die "Python must be 3.11 or newer; PYTHON=$PYTHON is older or does not run"
-    printf '%s\n' "$PYTHON"
-    return
-  fi
-  for candidate in python3 python3.13 python3.12 python3.11; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return
-    fi
-  done
-  [ -z "$uv" ] || { echo 3.13 && return; } # uv fetches it
-  found=$(python3 --version 2>/dev/null) || found='no python3'
-  die "Python must be 3.11, 3.12 or 3.13; found $found. Install one of them (Debian 12 and 13 bring one:" \
-    "sudo apt install python3 python3-venv), or name it: PYTHON=/path/to/python3.12 $name"
-}
-
-# Ends where an interpreter cannot use the packages there are, or cannot make a virtual environment.
-check_python() {
-  [ -z "$uv" ] || return 0
-  "$1" -c 'import struct, sys; sys.exit(struct.calcsize("P") < 8)' ||
-    die "a 64-bit Python is needed, since ONNX Runtime exists for no other; $1 is a 32-bit one. On a Raspberry Pi" \
-      "install the 64-bit Raspberry Pi OS"
-  "$1" -c 'import sys, sysconfig as s; sys.exit("musl" in str(s.get_config_var("HOST_GNU_TYPE")))' ||
-    die "a system with glibc is needed, such as Debian; $1 was built for musl (Alpine), which ONNX Runtime and" \
-      "TensorFlow do not support"
-  "$1" -c 'import ensurepip, venv' 2>/dev/null || {
-    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    die "$1 cannot make a virtual environment; on Debian and Raspberry Pi OS type:" \
-      "sudo apt install python3-venv    (or python$version-venv, if there are several Pythons)"
-  }
-}
-
-# Ends where the disk is too small, before anything is downloaded.
-check_room() {
-  free_kb=$(df -Pk . | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p') # names of devices may hold spaces
-  free_mb=$((${free_kb:-$((room_mb * 1024))} / 1024))
-  [ "$free_mb" -ge "$room_mb" ] ||
-    die "$room_mb MB of free disk are needed; there are $free_mb MB in $root: free some, or move the checkout"
-}
-
-make_venv() {
-  check_machine
-  python=$(find_python)
-  check_python "$python"
-  check_room
-  if { [ -e "$venv" ] || [ -L "$venv" ]; } && [ ! -e "$stamp" ] && [ ! -e "$unfinished" ]; then
-    die "$root/$venv is there, cannot be installed into (it has no pip), and was not made by edgecnn: move it away"
-  fi
-  [ ! -e "$unfinished" ] || say "the last installation into $venv was cut off"
-  rm -rf "$venv" 2>/dev/null || die "$venv must be replaced; it cannot be deleted: check its owner"
-  say "making $venv with $python"
-  mkdir "$venv" || die "$venv must be made in $root; that failed: check who may write there"
-  : >"$unfinished"
-  if [ -n "$uv" ]; then
-    uv venv --quiet --allow-existing --python "$python" "$venv"
-  else
-    "$python" -m venv "$venv"
-  fi || die "$venv could not be made with $python; what is said above tells why"
-}
-
-# Keeps a second script from installing into the same .venv; the lock goes with the process, however it ends.
-lock() {
+# One installation at a time: a second script waits. The lock ends with the last process that holds it.
+take_turns() {
   command -v flock >/dev/null || return 0
-  exec 9>"$venv-lock" || die "$venv must be made in $root; that failed: check who may write there"
-  flock -n 9 || die "another process is installing into $root/$venv: wait for it, then run this again"
+  exec 9<.
+  busy=0
+  flock -n 9 2>/dev/null || busy=$? # not every file system has locks
+  [ "$busy" != 1 ] || { say "something is installing into $venv already; waiting for it" && flock 9; }
 }
 
-# Succeeds if .venv runs, can be installed into, was not moved here, and no installation into it was cut off.
+# ── what .venv holds
+
+# Succeeds if .venv runs, can be installed into, has the Python that PYTHON names, was not moved here, and no
+# installation into it was cut off.
 usable() {
   [ ! -e "$unfinished" ] &&
     { [ ! -e "$stamp" ] || grep -qxF -- "$root" "$stamp"; } &&
-    "$venv/bin/python" -c "${uv:+#}import pip" 2>/dev/null
-}
-
-pip_install() {
-  if [ -n "$uv" ]; then
-    uv pip install --python "$venv/bin/python" "$@" >>"$log" 2>&1
-  else
-    # Settings of the user's that would install elsewhere; indexes and proxies stay
-    env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_REQUIRE_VIRTUALENV PIP_USER=0 \
-      "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --log "$log" "$@" >/dev/null 2>&1
-  fi
-}
-
-# Runs what writes into .venv. An installer that reports a failure leaves .venv whole; one that was killed may not.
-guarded() {
-  : >"$unfinished"
-  status=0
-  "$@" || status=$?
-  [ "$status" -gt 128 ] || rm -f "$unfinished"
-  return "$status"
-}
-
-# Says now and then what the installer is at, from its log, so that nobody sits before a dead screen. Ends with the
-# installation or the script, since a signal that comes while the shell forks is lost.
-watch_log() {
-  last='' quiet=0
-  while sleep 1 >/dev/null 2>&1 && [ -e "$unfinished" ] && kill -0 $$ 2>/dev/null; do
-    now=$(sed -n 's|^[-0-9T:,]* *Downloading \([^ ]*/\)*\([A-Za-z0-9_.]*\)-[0-9][^ ]* \((.*B)\).*|downloading \2 \3|p
-      s|^[-0-9T:,]* *Installing collected packages: .*, .*, .*|unpacking the packages: a minute|p' "$log" 2>/dev/null | tail -n 1)
-    quiet=$((quiet + 1))
-    if [ "$now" != "$last" ]; then
-      say "  $now"
-      last=$now quiet=0
-    elif [ "$quiet" -ge 30 ]; then
-      say "  still working"
-      quiet=0
-    fi
-  done
-}
-
-# What pip and uv write of a network that fails
-network_errors='ConnectionError|NewConnectionError|name resolution|Name or service not known|[Tt]imed out|IncompleteRead'
-network_errors="$network_errors|incomplete-download|Connection broken|ProtocolError|ProxyError|Tunnel connection|SSLError"
-network_errors="$network_errors|HTTP error|Server Error|Client Error|Failed to fetch|error sending request"
-
-# Why an installation failed, from its log, with what to do.
-explain() {
-  if grep -q 'No space left on device' "$log"; then
-    echo "there was no space left on the disk, or in ${TMPDIR:-/tmp}, where downloads lie for a while: free some, or set TMPDIR"
-  elif grep -qE 'do not match the hashes|Expected sha256' "$log"; then
-    echo "a download arrived damaged: run it again"
-  elif grep -qE "$network_errors" "$log"; then
-    echo "the network failed: run it again, what was downloaded is kept. Behind a proxy, set https_proxy first"
-  elif grep -qE 'No matching distribution|No solution found' "$log"; then
-    echo "a package does not exist for this Python and machine, or its index was not reached"
-  else
-    reason=$(grep -E 'ERROR: |error: ' "$log" | tail -n 1 | sed 's/^[-0-9T:,]* *//' | cut -c 1-200)
-    echo "${reason:-the installer gave no reason}"
-  fi
-}
-
-# Installs edgecnn with extras into .venv, or ends with the reason.
-install_edgecnn() {
-  extras=$1
-  : >"$log"
-  : >"$unfinished"
-  watch_log 9>&- &
-  watcher=$!
-  trap 'kill "$watcher" 2>/dev/null || :' EXIT
-  installed=0
-  guarded pip_install -e ".[$extras]" || installed=$?
-  kill "$watcher" 2>/dev/null || :
-  trap - EXIT
-  [ "$installed" -le 128 ] || {
-    say "the installation was killed: run it again"
-    exit "$installed"
-  }
-  [ "$installed" = 0 ] || die "edgecnn[$extras] could not be installed; $(explain). Details: $root/$log"
-}
-
-has_wheel() { ls -d "$venv"/lib/python3*/site-packages/"$1"-*.dist-info >/dev/null 2>&1; }
-
-# The packages onnxruntime and onnxruntime-gpu overwrite each other's files: where both are, both go, and one comes back.
-part_wheels() {
-  if has_wheel onnxruntime && has_wheel onnxruntime_gpu; then
-    say "onnxruntime and onnxruntime-gpu are both in $venv and have overwritten each other's files: installing one anew"
-    if [ -n "$uv" ]; then
-      uv pip uninstall --python "$venv/bin/python" onnxruntime onnxruntime-gpu >>"$log" 2>&1
-    else
-      "$venv/bin/python" -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu >>"$log" 2>&1
-    fi
-    flavour=cpu
-    ! command -v nvidia-smi >/dev/null || flavour=gpu
-    rm -f "$stamp"
-  elif has_wheel onnxruntime_gpu; then
-    flavour=gpu
-  else
-    flavour=cpu
-  fi
-}
-
-# Makes .venv hold edgecnn with these extras; `cpu` among them becomes `gpu` where that was chosen before.
-#
-# A second function, named as the second argument, installs what belongs to the extras beside them.
-ensure_venv() {
-  lock
-  usable || make_venv
-  part_wheels
-  wanted_extras=$(printf '%s' "$1" | sed "s/cpu/$flavour/")
-  made_from="$(cksum <pyproject.toml) $("$venv/bin/python" --version)"
-  present=$(sed -n 's/^extras //p' "$stamp" 2>/dev/null || true)
-  if [ -e "$stamp" ] && grep -qxF -- "$made_from" "$stamp" && holds "$present" "$wanted_extras"; then
-    exec 9>&-
-    return
-  fi
-  [ -n "$present" ] && holds "$present" "$wanted_extras" && wanted_extras=$present
-  say "installing edgecnn[$wanted_extras] into $venv: the first time this downloads 400 MB and takes minutes"
-  rm -f "$stamp"
-  install_edgecnn "$wanted_extras"
-  [ -z "${2:-}" ] || "$2"
-  printf '%s\n%s\nextras %s\n' "$root" "$made_from" "$wanted_extras" >"$stamp.part"
-  mv "$stamp.part" "$stamp"
-  exec 9>&-
-  say "installed"
+    { [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$venv/bin/python")" ]; } &&
+    "$venv/bin/python" -c "import sys; sys.version_info >= (3, 11) or sys.exit(1)
+${uv:+#}import pip" 2>/dev/null
 }
 
 # Succeeds if the comma-separated list $1 holds everything of the list $2.
@@ -242,4 +74,251 @@ holds() {
   for extra in $(printf '%s' "$2" | tr ',' ' '); do
     case ",$1," in *",$extra,"*) ;; *) return 1 ;; esac
   done
+}
+
+# Prints the metadata folders of an installed wheel, of which pip leaves one.
+wheel() {
+  for info in "$venv"/lib/python3*/site-packages/"$1"-*.dist-info; do
+    [ ! -d "$info" ] || printf '%s\n' "$info"
+  done
+}
+
+# Sets $flavour to the ONNX Runtime to install, gpu where that was chosen before; $there to what lies there.
+look_at_runtimes() {
+  flavour=cpu there=none
+  [ -z "$(wheel onnxruntime)" ] || there=cpu
+  [ -n "$(wheel onnxruntime_gpu)" ] || return 0
+  flavour=gpu
+  if [ "$there" = none ]; then
+    there=gpu
+  else
+    there=both
+    command -v nvidia-smi >/dev/null || flavour=cpu
+  fi
+}
+
+made_from() { printf '%s %s\n' "$(cksum <pyproject.toml)" "$("$venv/bin/python" --version)"; }
+
+# Succeeds if .venv holds the extras and one ONNX Runtime, made from this pyproject.toml by this Python.
+is_ready() {
+  look_at_runtimes
+  usable && [ "$there" = "$flavour" ] && grep -qxF -- "$(made_from)" "$stamp" 2>/dev/null &&
+    holds "$(sed -n 's/^extras //p' "$stamp")" "$(printf '%s' "$1" | sed "s/cpu/$flavour/")"
+}
+
+# ── making and installing
+
+make_venv() {
+  python=$(find_python)
+  if [ "$python" != "$fetched" ]; then
+    check_machine "$python"
+    check_venv_module "$python"
+  fi
+  [ -z "$(ls -A "$venv" 2>/dev/null)" ] || [ -e "$ours" ] || [ -e "$stamp" ] || [ -e "$unfinished" ] ||
+    die "$root/$venv must be made by $name, or be an environment with Python 3.11 or newer and pip; it is neither" \
+      "Move it away:  mv '$root/$venv' '$root/venv-before'"
+  [ ! -e "$unfinished" ] || say "the last installation into $venv was cut off"
+  say "making $venv with $python"
+  if [ -d "$venv" ]; then # it may be a link to another disk
+    rm -rf "${venv:?}"/* "${venv:?}"/.[!.]* 2>/dev/null ||
+      die "what lies in $root/$venv must be deleted, and cannot be: check who owns it"
+  else
+    rm -f "$venv"
+    mkdir "$venv"
+  fi
+  : >"$unfinished"
+  : >"$ours"
+  place=$(cd "$venv" && pwd -P) # Python makes none in a link
+  if [ -n "$uv" ]; then
+    guarded into_log uv venv --quiet --allow-existing --python "$python" "$place"
+  else
+    guarded into_log "$python" -m venv "$place"
+  fi || {
+    : >"$unfinished"
+    die "making $venv with $python failed: $(grep . "$log" | tail -n 1)" "All that it said: $root/$log"
+  }
+}
+
+into_log() { "$@" >"$log" 2>&1; }
+
+# Runs an installer so that no setting of the user's leads it elsewhere, with temporary files in .venv, since /tmp is
+# often small, or memory. Indexes, proxies and certificates stay as they are set.
+undisturbed() (
+  for setting in TARGET PREFIX ROOT PYTHON NO_DEPS DRY_RUN REQUIRE_HASHES NO_BUILD_ISOLATION IGNORE_INSTALLED \
+    REQUIREMENT EDITABLE QUIET VERBOSE LOG REPORT REQUIRE_VIRTUALENV; do
+    unset "PIP_$setting" "UV_$setting"
+  done
+  export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+  if [ -z "${TMPDIR:-}" ]; then
+    mkdir -p "$venv/tmp"
+    export TMPDIR="$root/$venv/tmp"
+  fi
+  "$@"
+)
+
+# On a terminal pip draws its bars; otherwise, and with uv, `watch` tells how far it is.
+pip_install() {
+  : >"$errors"
+  if [ -n "$uv" ]; then
+    uv pip install --python "$venv/bin/python" "$@" >>"$log" 2>"$errors"
+  elif [ -t 2 ]; then
+    "$venv/bin/python" -m pip install --log "$log" "$@" >&2 2>"$errors"
+  else
+    "$venv/bin/python" -m pip install --log "$log" "$@" >/dev/null 2>"$errors"
+  fi
+}
+
+# Runs what writes into .venv. An installer that reports a failure leaves .venv whole; one that was killed may not.
+guarded() {
+  : >"$unfinished"
+  status=0
+  undisturbed "$@" || status=$?
+  rm -rf "$venv/tmp"
+  [ "$status" -gt 128 ] || rm -f "$unfinished"
+  return "$status"
+}
+
+# Says now and then how far the installer is, from its log, so that nobody sits before a dead screen.
+#
+# On a terminal pip shows that itself, but for a network that does not answer and, before version 25, for unpacking.
+# Ends with the installation or the script, since a signal that comes while the shell forks is lost.
+watch() {
+  began=$(date +%s)
+  spoke=$began last='' retried=0
+  while sleep 1 >/dev/null 2>&1 && [ -e "$unfinished" ] && kill -0 $$ 2>/dev/null; do
+    now=$(date +%s)
+    tries=$(grep -cE 'WARNING: (Retrying|Connection interrupted)' "$log" 2>/dev/null) || tries=0
+    at=$(sed -n 's|^[-0-9T:,]* *||
+      s|^Downloading \([^ ]*/\)*\([A-Za-z0-9_.]*\)-[0-9][^ ]* (\([0-9.]* MB\)).*|downloading \2, \3|p
+      s|^Installing collected packages: .*,.*,.*|unpacking the packages|p' "$log" 2>/dev/null | tail -n 1)
+    if [ "$tries" -gt "$retried" ]; then
+      retried=$tries
+      say "the network does not answer; trying again"
+    elif [ -t 2 ] && [ -z "$uv" ] && [ "$at" != 'unpacking the packages' ]; then
+      continue
+    elif [ "$at" != "$last" ]; then
+      last=$at
+      say "$at"
+    elif [ $((now - spoke)) -ge 20 ]; then
+      say "still at it after $((now - began)) s: $(taken_mb) MB in $venv"
+    else
+      continue
+    fi
+    spoke=$now
+  done
+}
+
+# Calls guarded while `watch` watches.
+watched() {
+  : >"$log"
+  : >"$unfinished"
+  watch 9<&- &
+  watcher=$!
+  trap 'kill "$watcher" 2>/dev/null || true' EXIT
+  code=0
+  guarded "$@" || code=$?
+  kill "$watcher" 2>/dev/null || true
+  trap - EXIT
+  [ ! -s "$errors" ] || cat "$errors" >>"$log"
+  return "$code"
+}
+
+# Ends with why an installation failed, and what to do.
+give_up() {
+  what=$1 code=$2
+  # a pip that pip started has its complaints in the log only
+  warnings=$(grep -E '^[-0-9T:,]+ +(WARNING|ERROR): ' "$log" | sed 's/^[-0-9T:,]* *//')
+  why=$(printf '%s\n' "$warnings" | cat - "$errors" | awk -f scripts/why.awk)
+  [ -n "$why" ] || why='other the installer gave no reason'
+  kind=${why%% *} why=${why#* }
+  case $kind in
+  full)
+    free=$(free_mb "$venv/.")
+    [ -z "${TMPDIR:-}" ] || free="${free:-?} MB, and in TMPDIR=$TMPDIR $(free_mb "$TMPDIR")"
+    set -- "About $room_mb MB are needed in $root/$venv; now ${free:-?} MB are free." \
+      "Free some and type the same command again${TMPDIR:+; without TMPDIR, downloads lie in $venv too}."
+    ;;
+  network)
+    set -- "Type the same command again: what was downloaded whole is taken from the cache." \
+      "Behind a proxy, first:  export https_proxy=http://HOST:PORT${https_proxy:+    (it is set; is it right?)}"
+    ;;
+  none)
+    set -- "There is none for this computer (Python $(version "$venv/bin/python"), $(uname -m)), or no index answered." \
+      "With another Python:  PYTHON=python3.12 $name. Behind a proxy, first:  export https_proxy=http://HOST:PORT"
+    ;;
+  *) set -- ;;
+  esac
+  [ "$code" -le 128 ] || why="the installer was killed by signal $((code - 128))"
+  [ "$code" != 137 ] || set -- "That is how the system ends a program when memory runs out: close others, or add swap."
+  die "$what could not be installed: $why" "$@" "All that the installer said: $root/$log"
+}
+
+# The settings that pip reads from a file cannot be overridden one by one.
+check_pip_settings() {
+  [ -z "$uv" ] || return 0
+  setting=$(undisturbed "$venv/bin/python" -m pip config list 2>/dev/null |
+    grep -E '^(global|install)\.(target|prefix|root|no-deps|require-hashes|dry-run|no-build-isolation)=' | head -n 1)
+  rm -rf "$venv/tmp"
+  [ -n "$setting" ] || return 0
+  die "packages must go into $venv as they are; a pip.conf of yours says $setting" \
+    "Without it:  .venv/bin/python -m pip config unset ${setting%%=*}" \
+    "or, if you need it and no index or proxy from that file:  PIP_CONFIG_FILE=/dev/null $name"
+}
+
+# The packages onnxruntime and onnxruntime-gpu overwrite each other's files. One is written anew, then the other's own
+# files go: in this order an interruption leaves both, to be seen by the next run.
+part_runtimes() {
+  say "onnxruntime and onnxruntime-gpu are both in $venv and have overwritten each other's files:" \
+    "mending the one for the $flavour, removing the other"
+  keep=onnxruntime_gpu drop=onnxruntime
+  [ "$flavour" = gpu ] || keep=onnxruntime drop=onnxruntime_gpu
+  release=$(wheel "$keep" | sed 's/.*-\([^-]*\)\.dist-info$/\1/')
+  watched pip_install --force-reinstall --no-deps "$keep==$release" || give_up "$keep" $?
+  keep=$(wheel "$keep")
+  drop=$(wheel "$drop")
+  awk -F , 'NR == FNR { kept[$1]; next } !($1 in kept) { print $1 }' "$keep/RECORD" "$drop/RECORD" |
+    while IFS= read -r file; do rm -f "${drop%/*}/$file"; done
+  rm -rf "$drop"
+}
+
+install_edgecnn() {
+  extras=$1
+  if [ -n "$(wheel tensorflow_cpu)$(wheel tensorflow)" ]; then
+    say "installing edgecnn[$extras] into $venv: what is missing or has changed"
+  else
+    say "installing edgecnn[$extras] into $venv: about 400 MB to download, 2 GB on the disk; that takes minutes, once"
+  fi
+  watched pip_install -e ".[$extras]" || give_up "edgecnn[$extras]" $?
+  [ -x "$venv/bin/edgecnn" ] || die "edgecnn[$extras] must lie in $venv; a setting of pip's led it elsewhere" \
+    "It is among these:  $venv/bin/python -m pip config list" "All that the installer said: $root/$log"
+}
+
+# Makes .venv hold edgecnn with these extras; `cpu` among them becomes `gpu` where that was chosen before.
+#
+# A second function, named as the second argument, installs what belongs to the extras beside them.
+ensure_venv() {
+  ! is_ready "$1" || return 0
+  check_writable
+  take_turns
+  ! is_ready "$1" || return 0
+  check_machine
+  installing=yes
+  [ -e "$stamp" ] || check_room
+  usable || make_venv
+  present=$(sed -n 's/^extras //p' "$stamp" 2>/dev/null) || true
+  rm -f "$stamp"
+  check_machine "$venv/bin/python"
+  check_pip_settings
+  look_at_runtimes
+  [ "$there" != both ] || part_runtimes
+  wanted=$(printf '%s' "$1" | sed "s/cpu/$flavour/")
+  ! holds "$present" "$wanted" || wanted=$present
+  install_edgecnn "$wanted"
+  [ -z "${2:-}" ] || "$2"
+  printf '%s\n%s\nextras %s\n' "$root" "$(made_from)" "$wanted" >"$stamp.part"
+  mv "$stamp.part" "$stamp"
+  rm -f "$log" "$errors"
+  installing=
+  exec 9<&-
+  say "installed"
 }
