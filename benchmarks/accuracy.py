@@ -22,6 +22,7 @@ ROWS = {
     "glyphs": ("glyphs", "--recipe", "glyphs"),
     "mnist-small": ("mnist", "--recipe", "mnist", "--arch", "small"),
     "mnist-micro": ("mnist", "--recipe", "mnist-micro"),
+    "mnist-pico": ("mnist", "--recipe", "mnist-pico"),
     "mnist-lecture-a": ("mnist", "--recipe", "lecture"),
     "mnist-mlp": ("mnist", "--recipe", "lecture", "--arch", "mlp"),
     "mnist-softmax": ("mnist", "--recipe", "lecture", "--arch", "softmax"),

@@ -57,3 +57,11 @@ def test_pictures_are_scored_in_order_a_batch_at_a_time() -> None:
     rows = np.array([9, 1, 1, 4, 0])
     assert in_batches(scorer, images, rows, size=2)[:, 0].tolist() == [9, 1, 1, 4, 0]
     assert sizes == [2, 2, 1]
+
+
+def test_the_mean_of_the_classes_counts_each_class_alike_and_leaves_out_those_without_pictures() -> None:
+    truth, predicted = np.array([0] * 8 + [1] * 2), np.array([0] * 8 + [0, 1])
+    result = evaluate(("a", "b", "c"), truth, predicted)
+    assert result.top1 == 0.9
+    assert result.macro == 0.75  # (8/8 + 1/2) / 2
+    assert result.to_record()["macro"] == 0.75

@@ -9,7 +9,7 @@ from edgecnn_training.pictures import Normalization, Pictures, measure_normaliza
 
 start_keras("to test")
 
-from edgecnn_training.batches import Batches, steps_per_epoch  # noqa: E402  # Keras is started before
+from edgecnn_training.batches import Batches, balanced, steps_per_epoch  # noqa: E402  # Keras is started before
 
 
 def pictures(count: int = 50) -> Pictures:
@@ -100,3 +100,39 @@ def test_calibration_takes_as_many_of_each_class_until_a_class_has_no_more() -> 
     assert len(set(rows.tolist())) == 64
     assert np.bincount(classes[rows - 1000]).tolist() == [30, 30, 4]
     assert np.array_equal(rows, calibration_rows(train, count=64))
+
+
+def test_balanced_epochs_show_each_class_equally_often_and_its_pictures_as_evenly_as_can_be() -> None:
+    sizes = [80, 15, 5]
+    classes = np.repeat(np.arange(3), sizes)
+    rng = np.random.default_rng(0)
+    for balance, expected in ((1.0, [34, 33, 33]), (0.0, sizes), (0.5, [59, 26, 15])):
+        drawn = balanced(classes, balance, rng)
+        # by hand: 100·√80/(√80+√15+√5) = 59.4, 25.7, 14.9
+        assert np.bincount(classes[drawn]).tolist() == expected
+        for label, size in enumerate(sizes):
+            times = np.bincount(drawn, minlength=100)[classes == label]
+            assert times.max() - times.min() <= 1
+            assert times.sum() == expected[label]
+            assert len(times) == size
+
+
+def test_balanced_batches_are_a_function_of_their_number_too() -> None:
+    classes = np.repeat(np.arange(5), [30, 10, 5, 3, 2])
+    data = [
+        Batches(
+            Pictures(pictures().images, np.arange(50), classes),
+            5,
+            batch_size=10,
+            seed=3,
+            augmentation=Augmentation(),
+            normalization=Normalization((0.0,), (1.0,)),
+            balance=1.0,
+            first=first,
+            last=15,
+        )
+        for first in (0, 7)
+    ]
+    assert np.array_equal(data[0][9][0], data[1][2][0])
+    epoch = np.concatenate([data[0][i][1] for i in range(5)])
+    assert epoch.sum(0).tolist() == [10] * 5

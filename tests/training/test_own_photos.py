@@ -107,6 +107,10 @@ def test_uneven_classes_are_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
     done = edgecnn("train", data, "--run", tmp_path / "run", *QUICK)
     assert done.code == 0
     assert "uneven classes: 'cat' 300 pictures, 'dog' 20; the accuracy is mostly that of the large ones" in done.err
+    assert "show them more often with --set balance=1" in done.err
+    again = edgecnn("train", data, "--run", tmp_path / "again", *QUICK, "--set", "balance=1")
+    assert again.code == 0
+    assert Run.open(tmp_path / "again").info.recipe.balance == 1
 
 
 def test_labels_with_spaces_umlauts_and_emoji_go_all_the_way(edgecnn: Edgecnn, tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ class Evaluation:
         return self.correct / self.n
 
     @property
+    def macro(self) -> float:
+        """Mean of the classes' recalls, 0 to 1: every class counts alike, however few pictures it has."""
+        own = self.confusion.sum(1)
+        present = own > 0
+        return float((np.diag(self.confusion)[present] / own[present]).mean())
+
+    @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of `top1`."""
         return wilson(self.correct, self.n)
@@ -58,9 +65,10 @@ class Evaluation:
         return [ClassResult(label, int(own[i]), int(right[i]), int(given[i])) for i, label in enumerate(self.labels)]
 
     def to_record(self) -> dict[str, object]:
-        """As JSON: top1, n, correct, interval, per class, and up to 200 classes the confusion matrix."""
+        """As JSON: top1, macro, n, correct, interval, per class, and up to 200 classes the confusion matrix."""
         return {
             "top1": self.top1,
+            "macro": self.macro,
             "n": self.n,
             "correct": self.correct,
             "interval": list(self.interval),

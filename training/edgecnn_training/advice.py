@@ -39,7 +39,7 @@ def _uneven(labels: tuple[str, ...], counts: Counter[str]) -> list[str]:
         return []
     return [
         f"uneven classes: {largest!r} {counts[largest]:,} pictures, {smallest!r} {counts[smallest]:,}; the accuracy is "
-        "mostly that of the large ones: add pictures of the small ones, and look at each class in confusion.png"
+        "mostly that of the large ones: add pictures of the small ones, or show them more often with --set balance=1"
     ]
 
 

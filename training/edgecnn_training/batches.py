@@ -29,6 +29,8 @@ class Batches(keras.utils.PyDataset):
         batch_size: Pictures in a batch; an epoch's last smaller one is left out, the shuffling brings it in later.
         seed: Determines every batch, with its number.
         augmentation: What is done to each picture.
+        balance: 0 draws each picture once an epoch; 1 draws each class equally often, so that pictures of small
+            classes come several times; between them, the power to which a class's size counts is ``1 - balance``.
         normalization: Applied last.
         first: Number of the batch to begin with, from the beginning of the run.
         last: Number of the batch to end before.
@@ -43,13 +45,14 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         augmentation: Augmentation,
         normalization: Normalization,
+        balance: float = 0.0,
         first: int,
         last: int,
     ) -> None:
         super().__init__(workers=1, max_queue_size=8)
         self.pictures, self.classes, self.seed = pictures, classes, seed
         self.batch_size = min(batch_size, len(pictures))
-        self.augmentation, self.normalization = augmentation, normalization
+        self.augmentation, self.normalization, self.balance = augmentation, normalization, balance
         self.first, self.last = first, last
         self.per_epoch = steps_per_epoch(len(pictures), batch_size)
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
@@ -68,7 +71,33 @@ class Batches(keras.utils.PyDataset):
         return self.normalization(images), labels
 
     def _shuffled(self, epoch: int) -> Indices:
-        return _generator(self.seed, _ORDER, epoch).permutation(len(self.pictures)).astype(np.int64)
+        rng = _generator(self.seed, _ORDER, epoch)
+        if not self.balance:
+            return rng.permutation(len(self.pictures)).astype(np.int64)
+        return rng.permutation(balanced(self.pictures.class_index, self.balance, rng))
+
+
+def balanced(class_index: Indices, balance: float, rng: np.random.Generator) -> Indices:
+    """As many pictures as there are, drawn so that the classes come closer to being equally frequent.
+
+    Args:
+        class_index: int64 ``(N,)``: each picture's class.
+        balance: 0 to 1; class c of n pictures gets a share of ``n^(1 - balance)``.
+        rng: Decides which pictures of a class come once more than the others.
+
+    Returns:
+        int64 ``(N,)``: indices of pictures; those of one class come equally often, or once more.
+    """
+    classes, sizes = np.unique(class_index, return_counts=True)
+    exact = len(class_index) * sizes ** (1 - balance) / (sizes ** (1 - balance)).sum()
+    wanted = np.floor(exact).astype(np.int64)
+    rest = np.argsort(wanted - exact, kind="stable")[: len(class_index) - wanted.sum()]  # the largest fractions
+    wanted[rest] += 1
+    drawn = []
+    for label, size, count in zip(classes, sizes, wanted, strict=True):
+        own = np.flatnonzero(class_index == label)
+        drawn += [np.tile(own, count // size), rng.permutation(own)[: count % size]]
+    return np.concatenate(drawn).astype(np.int64)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

@@ -127,6 +127,7 @@ def fit(run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None)
         seed=recipe.seed,
         augmentation=recipe.augmentation,
         normalization=info.normalization,
+        balance=recipe.balance,
         first=step,
         last=per_epoch * recipe.epochs,
     )

@@ -34,6 +34,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "label_smoothing": (lambda v: 0 <= v < 1, "0 to below 1"),
     "shift": (lambda v: 0 <= v <= 0.5, "0 to 0.5, a share of the side"),
     "rotate": (lambda v: 0 <= v <= 45, "0 to 45 degrees"),
+    "balance": (lambda v: 0 <= v <= 1, "0 to 1"),
     "seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
     "split_seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
 }
@@ -60,6 +61,7 @@ class Recipe:
         shift: Largest random move, as a share of the side.
         rotate: Largest random turn, in degrees.
         flip: Whether half of the pictures are mirrored; wrong for letters, digits and signs.
+        balance: 0 shows each picture once an epoch; 1 shows each class equally often, for classes of uneven size.
         seed: Start of the random numbers of the training: first weights, order, augmentation, dropout.
         split_seed: Start of those that split the data; the same for runs that are to be compared.
     """
@@ -79,6 +81,7 @@ class Recipe:
     shift: float = 0.07
     rotate: float = 10.0
     flip: bool = False
+    balance: float = 0.0
     seed: int = 0
     split_seed: int = 0
 

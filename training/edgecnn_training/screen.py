@@ -81,10 +81,12 @@ def percent(share: float) -> str:
 
 
 def accuracy(result: Evaluation) -> str:
-    """``98.2 % (160 of 163; 95 % interval 94.7–99.4)``."""
+    """``98.2 % (160 of 163; 95 % interval 94.7–99.4)``, and the mean of the classes where that differs by a point."""
     low, high = result.interval
     counts = f"{result.correct:,} of {result.n:,}"
-    return f"{percent(result.top1)} ({counts}; 95 % interval {low * 100:.1f}–{high * 100:.1f})"
+    text = f"{percent(result.top1)} ({counts}; 95 % interval {low * 100:.1f}–{high * 100:.1f})"
+    uneven = abs(result.macro - result.top1) >= 0.01
+    return f"{text}, {percent(result.macro)} if every class counts alike" if uneven else text
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:

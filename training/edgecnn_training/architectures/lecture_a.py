@@ -6,7 +6,7 @@ input     parameters   MACs
 28×28×1       333,526  4,153,064
 ========  ===========  =========
 
-Parameters and MACs for ten classes. Measured accuracies stand in the README's table.
+Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
 
 Source: the two-layer CNN of "Deep MNIST for Experts", TensorFlow tutorials, 2015, with 3×3 kernels and 100 hidden units
 as the lectures on small devices use it.

@@ -8,7 +8,7 @@ input     parameters   MACs
 64×64×3        77,946  50,004,608
 ========  ===========  ==========
 
-Parameters and MACs for ten classes. Measured accuracies stand in the README's table. The convolutions of the main path
+Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md. The convolutions of the main path
 carry no bias, since batch normalisation follows; the projections on the shortcuts carry one.
 
 Source: mlcommons/tiny, ``benchmark/training/image_classification/keras_model.py`` (resnet_v1_eembc), after He et al.,

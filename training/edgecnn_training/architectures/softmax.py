@@ -6,7 +6,7 @@ input     parameters   MACs
 28×28×1         7,850    7,840
 ========  ===========  =======
 
-Parameters and MACs for ten classes. Measured accuracies stand in the README's table.
+Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
 
 Source: "MNIST for ML Beginners", TensorFlow tutorials, 2015.
 """

@@ -258,6 +258,7 @@ def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[st
     recipe["options"] = dict(info.recipe.options)
     accuracy: dict[str, Json] = {
         "top1": result.top1,
+        "macro": result.macro,
         "n": result.n,
         "interval": [low, high],
         "split": material.split,
