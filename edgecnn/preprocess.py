@@ -65,4 +65,5 @@ def _with_channels(image: Image, channels: int) -> PILImage.Image:
     """A Pillow picture of `image` in mode ``RGB`` (3 channels) or ``L`` (1 channel)."""
     grey = image.shape[2] == 1
     picture = PILImage.fromarray(image[:, :, 0] if grey else image)
-    return picture.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    return picture if picture.mode == mode else picture.convert(mode)  # convert would copy, 125 MB of 41 megapixels

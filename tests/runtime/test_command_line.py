@@ -286,3 +286,14 @@ def test_an_input_is_not_overwritten_by_the_results(
     assert (done.code, done.out) == (2, "")
     assert "results must not overwrite an input; 'in.ppm' is read as" in done.err
     assert Path("in.ppm").read_text().startswith("P3")
+
+
+def test_names_that_are_no_unicode_do_not_break_what_goes_through_a_pipe(colors: Path, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/gr\xfcn.onnx"
+    Path(os.fsdecode(path)).write_bytes(colors.read_bytes())
+    for encoding in ("utf-8", "ascii"):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        line = [*COMMAND, "inspect", path, "--json"]
+        end = subprocess.run(line, env=environment, capture_output=True, check=False)
+        assert end.returncode == 0, end.stderr
+        assert json.loads(end.stdout)["file"].endswith("gr\udcfcn.onnx")

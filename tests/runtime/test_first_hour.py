@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx_bytes
 import pytest
 from command import Edgecnn
 from PIL import Image as PILImage
 
+from edgecnn.decode import decode_file
 from edgecnn.errors import missing
 
 PREDICT = (sys.executable, "-m", "edgecnn", "predict", "colors.onnx", "blue.png", "--device", "cpu")
@@ -64,6 +66,56 @@ def test_a_32_bit_python_is_not_sent_to_pip_for_what_does_not_exist(module: str)
     assert "64-bit Raspberry Pi OS" in told
     assert "pip" not in told
     assert "pip install -e '.[cpu]'" in missing(module, "cpu", "to run a model", 2**63 - 1)
+
+
+THIRTY_TWO_BIT = """
+import sys
+sys.maxsize = 2**31 - 1
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name in ('onnxruntime', 'tensorflow'):
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Finder())
+from edgecnn.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [("predict", "colors.onnx", "blue.png"), ("train", ".")])
+def test_a_32_bit_system_is_told_in_one_line_whatever_is_typed(folder: Path, command: tuple[str, ...]) -> None:
+    line = [sys.executable, "-c", THIRTY_TWO_BIT, *command]
+    end = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    assert (end.returncode, end.stdout) == (2, "")
+    assert end.stderr.endswith("install a 64-bit system, on a Raspberry Pi the 64-bit Raspberry Pi OS\n")
+    assert end.stderr.count("\n") == 1
+
+
+PEAK = """
+import resource, sys
+from edgecnn.decode import decode_file
+decode_file('blue.png')
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_file(sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is counted in other units")
+@pytest.mark.parametrize(("mode", "bytes_per_pixel"), [("RGB", 7), ("CMYK", 11)])
+def test_a_photo_is_decoded_in_the_memory_that_the_training_counts_on(
+    folder: Path, mode: str, bytes_per_pixel: int
+) -> None:
+    PILImage.new("RGB", (4000, 3000), "blue").convert(mode).save(folder / "photo.jpg")
+    line = [sys.executable, "-c", PEAK, "photo.jpg"]
+    end = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True)
+    assert int(end.stdout) < (bytes_per_pixel + 1) * 12_000_000  # Pillow's 4, ours 3, and 4 more where it converts
+
+
+def test_all_16_bit_values_are_divided_exactly(folder: Path) -> None:
+    values = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
+    PILImage.fromarray(values).save(folder / "grey.png")
+    expected = (2 * values.astype(np.int64) + 257) // 514  # rounded; 257 is odd, so that no quotient is a half
+    np.testing.assert_array_equal(decode_file(folder / "grey.png")[:, :, 0], expected)
 
 
 def test_a_photo_of_41_megapixels_is_labelled(edgecnn: Edgecnn, folder: Path) -> None:
