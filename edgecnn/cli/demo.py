@@ -132,7 +132,8 @@ def _run(folder: pathlib.Path, *, quick: bool) -> Story:
     run, exact, model, samples = (folder / name for name in ("run", "letters-float32.onnx", "letters.onnx", "samples"))
     _say(
         "A small network learns to read the letters A to J, becomes one file, and that file reads.",
-        f"Lines that begin with $ are commands you could type yourself. Everything goes into {folder}/.",
+        "Lines that begin with $ are commands you could type yourself. After next: stands what one would type then;",
+        f"here the demo types it for you. Everything goes into {folder}/.",
     )
     _chapter(
         "1 of 5  Learn from examples",
@@ -243,7 +244,7 @@ def _closing(story: Story) -> list[str]:
         *lines,
         "  edgecnn train photos/ --run runs/photos",
         "  edgecnn export runs/photos -o photos.onnx",
-        "  edgecnn predict photos.onnx another.jpg",
+        "  edgecnn predict photos.onnx a-new-photo.jpg",
         f"To look into the file: edgecnn inspect {folder}/letters.onnx",
     ]
 

@@ -30,6 +30,7 @@ def write(story: Story) -> None:
     page.heading("edgecnn demo", 34)
     page.text(f"{'letters.onnx'}: {story.chosen}, in fonts it has never met; {story.exact.top1 * 100:.1f} % as float32")
     page.heading("Pictures", 24)
+    page.text("What was read, and how sure it is, from 0 to 1. Blue: right. Orange: wrong, and which letter it is.")
     page.tiles([(Image.open(a.source), a.label, a.score, a.truth) for a in story.samples])
     page.heading("Live feed", 24)
     page.tiles(_frames(story))

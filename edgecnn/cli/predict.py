@@ -132,13 +132,14 @@ def _first_sink(format: str, output: str) -> str:
 
 
 def _sentence(summary: Summary, *, live: bool) -> str:
-    count = summary.frames + summary.failures
-    each = f", {summary.seconds / count * 1000:.1f} ms each" if count else ""
+    frames, seconds = summary.frames, summary.seconds
     failed = f"; {summary.failures} could not be read" if summary.failures else ""
     if live:
-        rate = f"{summary.frames / summary.seconds:.1f} labels/s"
-        return f"{count:,} frame{'s' if count != 1 else ''} in {summary.seconds:.1f} s: {rate}{failed}"
-    return f"{count:,} picture{'s' if count != 1 else ''} in {summary.seconds:.2f} s{each}{failed}"
+        return (
+            f"{frames:,} frame{'s' if frames != 1 else ''} in {seconds:.1f} s: {frames / seconds:.1f} labels/s{failed}"
+        )
+    each = f", {seconds / frames * 1000:.1f} ms each" if frames else ""
+    return f"{frames:,} picture{'s' if frames != 1 else ''} in {seconds:.2f} s{each}{failed}"
 
 
 def _tell(message: str) -> None:

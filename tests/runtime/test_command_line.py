@@ -38,7 +38,7 @@ def test_some_failures_are_records_lines_on_standard_error_and_exit_code_1(
     assert end.code == 1
     assert [record["type"] for record in records(end.out)] == ["prediction"] * 3 + ["error"]
     assert f"{photos}/notes.txt: not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, PPM); skipped\n" in end.err
-    assert "1 could not be read" in end.err
+    assert "; 1 could not be read" in end.err
 
 
 def test_the_table_tells_a_failure_once(edgecnn: Edgecnn, colors: Path, photos: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from edgecnn.errors import MissingExtraError, UsageError, needs
 from edgecnn_training.disk import check_temporary
+from edgecnn_training.homes import keep_home_clean
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -32,6 +33,7 @@ def start_keras(purpose: str, backend: str | None = None) -> None:
         raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received {chosen!r}")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_home_clean()
     check_temporary(purpose)
     with _muted_start():
         if chosen == "tensorflow":

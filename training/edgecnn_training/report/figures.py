@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgecnn.errors import SinkError, needs, printable
 from edgecnn_training.accuracy import Evaluation
+from edgecnn_training.homes import keep_home_clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,6 +68,7 @@ def confusion(path: Path, evaluation: Evaluation, title: str) -> None:
 
 def _figure(width: float, height: float) -> Figure:
     """A figure that needs no display and leaves Matplotlib's global state alone."""
+    keep_home_clean()
     module = needs("matplotlib.figure", "train", "to draw pictures")
     figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
     return figure
