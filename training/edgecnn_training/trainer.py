@@ -99,8 +99,8 @@ def train(request: Request) -> bool:
     asked, recipe = recipe, _with_epochs(recipe, len(chosen))
     if recipe.epochs > asked.epochs:
         screen.say(
-            f"note: {recipe.epochs} epochs instead of {asked.epochs}, to make {asked.min_steps:,} steps of so few pictures; "
-            f"--epochs {asked.epochs} is quicker"
+            f"note: {recipe.epochs} epochs instead of {asked.epochs}, to make {asked.min_steps:,} steps of so few "
+            f"pictures; --epochs {asked.epochs} is quicker"
         )
     info = RunInfo(
         labels=labels,
