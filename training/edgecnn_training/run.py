@@ -143,6 +143,8 @@ class Run:
                     f"a run must be trained by one process at a time; another one is training {self.path}: "
                     "wait for it, or stop it"
                 ) from error
+            except OSError:
+                pass  # a file system without locks, as some of a network are
             yield
 
     def append_metrics(self, values: Mapping[str, object]) -> None:
