@@ -1,0 +1,25 @@
+"""Features are what the last dense layer is fed with."""
+
+import keras
+import numpy as np
+from edgecnn_training.architectures import small
+from edgecnn_training.features import feature_network, features
+from edgecnn_training.pictures import Normalization
+
+
+def test_logits_are_the_last_layer_applied_to_the_features() -> None:
+    network = small.build((20, 20, 1), 3)
+    images = np.random.default_rng(0).integers(0, 256, (5, 20, 20, 1), np.uint8)
+    normalization = Normalization((100.0,), (50.0,))
+    found = features(network, normalization, images, np.array([4, 0]))
+    assert found is not None
+    assert found.shape == (2, 64)
+    kernel, bias = network.layers[-1].get_weights()
+    logits = network.predict_on_batch(normalization(images[[4, 0]]))
+    np.testing.assert_allclose(found @ kernel + bias, logits, atol=1e-5)  # float32, 64 terms
+
+
+def test_a_network_without_a_dense_end_has_no_features() -> None:
+    image = keras.Input((20, 20, 1))
+    x = keras.layers.Conv2D(3, 3)(image)
+    assert feature_network(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))) is None

@@ -1,0 +1,48 @@
+"""Features: what a network's last dense layer sees of a picture, one vector for each.
+
+Pictures that are close here are alike to the network: the embedding projector, PCA and t-SNE draw them.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from edgecnn_training.accuracy import in_batches
+from edgecnn_training.pictures import Floats, Images, Indices, Normalization
+
+
+def feature_network(network: keras.Model) -> keras.Model | None:
+    """The network without its last dense layer.
+
+    Args:
+        network: Normalised float32 (N, H, W, C) → logits.
+
+    Returns:
+        The same layers, the same weights: pictures → features (N, D). None where the network does not end in a dense
+        layer, or is no graph of layers that Keras can cut.
+    """
+    if not isinstance(network, keras.Sequential) and type(network).__name__ != "Functional":
+        return None
+    last = network.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or len(last.input.shape) != 2:
+        return None
+    return keras.Model(network.inputs, last.input)
+
+
+def features(network: keras.Model, normalization: Normalization, images: Images, rows: Indices) -> Floats | None:
+    """Features of some pictures.
+
+    Args:
+        network: Normalised float32 (N, H, W, C) → logits.
+        normalization: What is done to the pixels before.
+        images: uint8 (M, H, W, C), may be memory-mapped.
+        rows: int64 (N,): which of them.
+
+    Returns:
+        float32 (N, D); None where `feature_network` has none.
+    """
+    cut = feature_network(network)
+    if cut is None:
+        return None
+    return in_batches(lambda some: np.asarray(cut.predict_on_batch(normalization(some)), np.float32), images, rows)
