@@ -76,3 +76,43 @@ def test_a_turn_goes_as_far_as_the_recipe_says_and_both_ways() -> None:
     assert abs(angles).max() == pytest.approx(20, abs=2)
     assert angles.min() < -15
     assert angles.max() > 15
+
+
+def test_a_zoom_makes_a_square_as_much_larger_and_smaller_as_the_recipe_says() -> None:
+    images = np.zeros((200, 60, 60, 1), np.uint8)
+    images[:, 20:40, 20:40] = 255
+    sides = np.sqrt((Augmentation(zoom=0.25)(images, generator()) / 255).sum((1, 2, 3)))
+    assert sides.min() == pytest.approx(15, abs=0.4)
+    assert sides.max() == pytest.approx(25, abs=0.4)
+    assert np.median(sides) == pytest.approx(20, abs=1)
+
+
+def test_brightness_multiplies_and_contrast_spreads_about_the_mean() -> None:
+    images = np.full((300, 4, 4, 1), 40, np.uint8)
+    images[:, :, 2:] = 120
+    bright = Augmentation(brightness=0.5)(images, generator()).astype(float)
+    assert bright[:, 0, 0] == pytest.approx(bright[:, 0, 3] / 3, abs=0.7)  # rounding
+    assert bright[:, 0, 3].min() == pytest.approx(60, abs=1)
+    assert bright[:, 0, 3].max() == pytest.approx(180, abs=1)
+    spread = Augmentation(contrast=0.4)(images, generator()).astype(float)
+    assert spread.mean((1, 2, 3)) == pytest.approx(np.full(300, 80), abs=0.5)  # rounding
+    assert (spread[:, 0, 3] - spread[:, 0, 0]).min() == pytest.approx(48, abs=1.5)
+    assert (spread[:, 0, 3] - spread[:, 0, 0]).max() == pytest.approx(112, abs=1.5)
+
+
+def test_values_that_become_too_bright_stay_white() -> None:
+    assert Augmentation(brightness=0.9)(np.full((50, 2, 2, 3), 250, np.uint8), generator()).max() == 255
+
+
+def test_cutout_blanks_one_square_that_may_reach_beyond_the_edge_and_nothing_else() -> None:
+    images = np.full((400, 12, 16, 3), 200, np.uint8)
+    result = Augmentation(cutout=0.5)(images, generator(), blank=(10.4, 20.6, 30.0))
+    cut = (result != 200).any(3)
+    assert np.array_equal(result[cut], np.broadcast_to([10, 21, 30], result[cut].shape))
+    heights, widths = cut.any(2).sum(1), cut.any(1).sum(1)
+    assert np.array_equal(cut.sum((1, 2)), heights * widths)  # a rectangle
+    assert heights.max() == widths.max() == 6
+    assert heights.min() >= 1
+    assert (heights < 6).any()
+    centres = cut[:, 5:7, 7:9].mean((1, 2)).mean()
+    assert 0.05 < centres < 0.5  # somewhere, not always in the middle

@@ -9,7 +9,7 @@ from edgecnn_training.pictures import Normalization, Pictures, measure_normaliza
 
 start_keras("to test")
 
-from edgecnn_training.batches import Batches, balanced, steps_per_epoch  # noqa: E402  # Keras is started before
+from edgecnn_training.batches import Batches, Treatment, balanced, mix, steps_per_epoch  # noqa: E402  # Keras is started before
 
 
 def pictures(count: int = 50) -> Pictures:
@@ -24,8 +24,7 @@ def batches(first: int = 0, last: int = 15, seed: int = 3, augmentation: Augment
         5,
         batch_size=10,
         seed=seed,
-        augmentation=augmentation or Augmentation(),
-        normalization=Normalization((0.0,), (1.0,)),
+        treatment=Treatment(Normalization((0.0,), (1.0,)), augmentation or Augmentation()),
         first=first,
         last=last,
     )
@@ -68,8 +67,7 @@ def test_fewer_pictures_than_a_batch_make_one_smaller_batch() -> None:
         5,
         batch_size=128,
         seed=0,
-        augmentation=Augmentation(),
-        normalization=Normalization((0.0,), (1.0,)),
+        treatment=Treatment(Normalization((0.0,), (1.0,))),
         first=0,
         last=2,
     )
@@ -125,9 +123,7 @@ def test_balanced_batches_are_a_function_of_their_number_too() -> None:
             5,
             batch_size=10,
             seed=3,
-            augmentation=Augmentation(),
-            normalization=Normalization((0.0,), (1.0,)),
-            balance=1.0,
+            treatment=Treatment(Normalization((0.0,), (1.0,)), balance=1.0),
             first=first,
             last=15,
         )
@@ -136,3 +132,52 @@ def test_balanced_batches_are_a_function_of_their_number_too() -> None:
     assert np.array_equal(data[0][9][0], data[1][2][0])
     epoch = np.concatenate([data[0][i][1] for i in range(5)])
     assert epoch.sum(0).tolist() == [10] * 5
+
+
+def test_each_picture_is_mirrored_in_every_other_epoch() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 1), np.uint8)
+    mirrored = Treatment(Normalization((0.0,), (1.0,)), Augmentation(flip=True))
+    data = Batches(
+        Pictures(images, np.arange(50), np.arange(50) % 5),
+        5,
+        batch_size=10,
+        seed=3,
+        treatment=mirrored,
+        first=0,
+        last=20,
+    )
+    seen = np.zeros((4, 50), bool)
+    for step in range(20):
+        for picture in data[step][0].astype(np.uint8):
+            as_is = (images == picture).all((1, 2, 3))
+            turned = (images == picture[:, ::-1]).all((1, 2, 3))
+            assert as_is.sum() + turned.sum() == 1
+            seen[step // 5] |= turned
+    assert 10 < seen[0].sum() < 40  # 25 ± 4 standard deviations
+    assert np.array_equal(seen[0], ~seen[1])
+    assert np.array_equal(seen[0], seen[2])
+    assert np.array_equal(seen[1], seen[3])
+
+
+def test_mixup_mixes_pictures_and_labels_by_the_same_shares() -> None:
+    pixels = np.arange(8, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 1), np.float32)
+    labels = np.eye(8, dtype=np.float32)
+    mixed, shares = mix(pixels, labels, 1.0, np.random.default_rng(1))
+    assert shares.sum(1) == pytest.approx(np.ones(8), abs=1e-6)
+    assert ((shares > 0).sum(1) <= 2).all()
+    # picture i is filled with i, so that the mixed value is the labels' mean of numbers
+    assert mixed[:, 0, 0, 0] == pytest.approx(shares @ np.arange(8), abs=1e-5)
+    assert len(np.unique(shares.max(1))) > 4
+
+
+def test_a_teacher_sees_the_pixels_that_the_network_sees_and_its_logits_stand_behind_the_labels() -> None:
+    treatment = Treatment(
+        Normalization((10.0,), (2.0,)), teacher=lambda pixels: pixels.mean((1, 2, 3))[:, None] * [1, 2]
+    )
+    data = Batches(pictures(), 5, batch_size=10, seed=3, treatment=treatment, first=0, last=5)
+    images, targets = data[2]
+    assert targets.shape == (10, 7)
+    own = images[:, 0, 0, 0] * 2 + 10
+    assert targets[:, 5] == pytest.approx(own)
+    assert targets[:, 6] == pytest.approx(2 * own)
+    assert targets[:, :5].argmax(1).tolist() == (own.astype(int) % 5).tolist()

@@ -1,7 +1,8 @@
 """Checkpoints of a run: a folder each, complete or not there at all.
 
-``checkpoints/step-000421/`` holds ``model.keras`` (network, weights, optimiser; Keras opens it) and ``state.json``. A
-checkpoint is written under a temporary name and then renamed, so that a crash leaves the ones before it as they were.
+``checkpoints/step-000421/`` holds ``model.keras`` (network, weights, optimiser; Keras opens it), ``averaged.keras``
+where the recipe averages the weights, and ``state.json``. A checkpoint is written under a temporary name and then
+renamed, so that a crash leaves the ones before it as they were.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 
 from edgecnn.errors import DataError
+from edgecnn_training.averaging import Weights, swapped
 
 _PREFIX = "step-"
 _KEEP = 2  # the newest ones; the best one stays beside them
@@ -34,6 +36,7 @@ class State:
         sha256: Of ``model.keras``, in hex.
         seeds: State of each of the network's random generators (dropout), which Keras's own format leaves out.
         recipe: The recipe it was trained by; None in checkpoints that do not say.
+        averaged_sha256: Of ``averaged.keras``, in hex; None where no average of the weights is kept.
     """
 
     step: int
@@ -42,6 +45,7 @@ class State:
     sha256: str
     seeds: tuple[tuple[int, ...], ...]
     recipe: Mapping[str, object] | None = None
+    averaged_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +65,24 @@ class Checkpoint:
         """The network, its weights and its optimiser, in Keras's own format."""
         return self.path / "model.keras"
 
+    @property
+    def averaged_path(self) -> Path:
+        """The network with the averaged weights, where `State.averaged_sha256` says that there is one."""
+        return self.path / "averaged.keras"
+
     def load(self) -> keras.Model:
-        """The network with its weights, uncompiled.
+        """The network for use, uncompiled: with the averaged weights where there are some.
 
         Raises:
             DataError: The file is not the one that was saved, or holds layers that Keras does not know.
         """
         self.check()
+        path = self.averaged_path if self.state.averaged_sha256 else self.model_path
         try:
-            return keras.models.load_model(self.model_path, compile=False)
+            return keras.models.load_model(path, compile=False)
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{self.model_path} must hold layers that Keras can rebuild: decorate the architecture's own ones with "
+                f"{path} must hold layers that Keras can rebuild: decorate the architecture's own ones with "
                 f"@keras.saving.register_keras_serializable() and train again ({str(error).strip().splitlines()[0]})"
             ) from error
 
@@ -98,11 +108,12 @@ class Checkpoint:
         Raises:
             DataError: They differ.
         """
-        if not self.model_path.is_file() or _sha256(self.model_path) != self.state.sha256:
-            raise DataError(
-                f"a checkpoint must be as it was saved; {self.model_path} is damaged: "
-                f"delete the folder {self.path}, the checkpoint before it is then used"
-            )
+        for path, expected in ((self.model_path, self.state.sha256), (self.averaged_path, self.state.averaged_sha256)):
+            if expected is not None and (not path.is_file() or _sha256(path) != expected):
+                raise DataError(
+                    f"a checkpoint must be as it was saved; {path} is damaged: "
+                    f"delete the folder {self.path}, the checkpoint before it is then used"
+                )
 
 
 def save(
@@ -113,6 +124,7 @@ def save(
     epoch: int,
     validation_top1: float | None,
     recipe: Mapping[str, object] | None = None,
+    averaged: Weights | None = None,
 ) -> Checkpoint:
     """Write a checkpoint of `model` and delete those no longer needed.
 
@@ -123,6 +135,7 @@ def save(
         epoch: Whole epochs done.
         validation_top1: Accuracy on the validation split, 0 to 1.
         recipe: The recipe's keys, so that a resumed run is not trained by another one.
+        averaged: The averaged weights, for use; those of `model` are the ones to go on with.
 
     Raises:
         DataError: The disk is full or cannot be written to; the checkpoints before this one are untouched.
@@ -134,7 +147,12 @@ def save(
         temporary.mkdir(parents=True)
         model.save(temporary / "model.keras")
         seeds = tuple(tuple(map(int, np.asarray(variable))) for variable in _seeds(model))
-        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds, recipe)
+        whole = None
+        if averaged is not None:
+            with swapped(model, averaged):
+                model.save(temporary / "averaged.keras")
+            whole = _sha256(temporary / "averaged.keras")
+        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds, recipe, whole)
         (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n")
         _to_disk(temporary)
         if final.exists():
@@ -210,6 +228,7 @@ def _read_state(path: Path) -> State:
         sha256=str(values["sha256"]),
         seeds=tuple(tuple(map(int, seed)) for seed in values["seeds"]),
         recipe=values.get("recipe"),
+        averaged_sha256=values.get("averaged_sha256"),
     )
 
 

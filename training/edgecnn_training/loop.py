@@ -6,8 +6,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
@@ -18,8 +18,10 @@ from edgecnn.errors import UsageError
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import screen
 from edgecnn_training.accuracy import Scorer, in_batches
-from edgecnn_training.batches import Batches, steps_per_epoch
+from edgecnn_training.averaging import Weights, averaged_weights, swapped
+from edgecnn_training.batches import Batches, Teacher, Treatment, steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
+from edgecnn_training.objective import Objective, top1
 from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.run import Run
@@ -64,17 +66,20 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
     """
     rate = schedule(recipe.schedule, recipe.learning_rate, steps, recipe.warmup)
     decay = recipe.weight_decay or None
+    average = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay, **average)
     elif recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
     else:
-        optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+        optimizer = keras.optimizers.Adam(rate, weight_decay=decay, **average)
     if decay or recipe.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    weight = recipe.distill_weight if recipe.teacher else 0.0
+    loss = Objective(model.output_shape[-1], recipe.label_smoothing, weight, recipe.distill_temperature)
+    metric = keras.metrics.MeanMetricWrapper(top1, name="top1")
     # XLA costs this CPU 1.7 times the time on networks of this size
-    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="top1")], jit_compile=False)
+    model.compile(optimizer, loss, metrics=[metric], jit_compile=False)
     optimizer.build(model.trainable_variables)
 
 
@@ -98,17 +103,20 @@ class Splits:
     validation: Pictures
 
 
-def fit(run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None) -> bool:
-    """Train to the end of the recipe, or until Ctrl-C.
+def fit(
+    run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None, *, teacher: Teacher | None = None
+) -> bool:
+    """Train to the end of the recipe, until validation has got no better for long enough, or until Ctrl-C.
 
     Args:
         run: Where metrics and checkpoints go.
         model: Network with logits for outputs, uncompiled.
         splits: What to train and validate on.
         resume: Continue from here; None begins.
+        teacher: What the recipe's distillation compares with.
 
     Returns:
-        True when all epochs are done, False when interrupted; a checkpoint holds what was reached.
+        True when the training is done, False when interrupted; a checkpoint holds what was reached.
 
     Raises:
         UsageError: The loss is no longer a finite number.
@@ -120,34 +128,49 @@ def fit(run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None)
     if resume:
         resume.restore(model)
         run.rewind_metrics(step)
+    if stopped_early(run.read_metrics(), recipe.patience):
+        return True
     batches = Batches(
         splits.train,
         len(info.labels),
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augmentation=recipe.augmentation,
-        normalization=info.normalization,
-        balance=recipe.balance,
+        treatment=Treatment(
+            info.normalization, recipe.augmentation, mixup=recipe.mixup, balance=recipe.balance, teacher=teacher
+        ),
         first=step,
         last=per_epoch * recipe.epochs,
     )
     stop = Stop()
     with stop.on_signals(), screen.bar() as progress:
         task = progress.add_task("", total=batches.last, completed=step, note="")
-        journal = _Journal(run, splits.validation, stop, per_epoch, step)
+        journal = _Journal(run, splits, stop, per_epoch, step)
         journal.advance = lambda text, note: progress.update(task, description=text, note=note, completed=journal.step)
         if len(batches):
             model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
         journal.keep_rest()
-    return journal.step >= batches.last
+    return journal.early or journal.step >= batches.last
+
+
+def stopped_early(metrics: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the last `patience` epochs were no better on validation than one before them.
+
+    A function of what ``metrics.jsonl`` holds, so that a resumed run stops where the uninterrupted one does.
+
+    Args:
+        metrics: A line per epoch.
+        patience: 0 never stops.
+    """
+    found = [line["validation_top1"] for line in metrics if "validation_top1" in line]
+    return 0 < patience < len(found) and max(found[-patience:]) <= max(found[:-patience])
 
 
 class _Journal(keras.callbacks.Callback):
     """Counts batches; at each epoch's end validates, writes metrics and a checkpoint; stops when that is wished."""
 
-    def __init__(self, run: Run, validation: Pictures, stop: Stop, per_epoch: int, step: int) -> None:
+    def __init__(self, run: Run, splits: Splits, stop: Stop, per_epoch: int, step: int) -> None:
         super().__init__()
-        self.run, self.validation, self.stop = run, validation, stop
+        self.run, self.splits, self.stop, self.early = run, splits, stop, False
         self.per_epoch, self.step = per_epoch, step
         self.advance: Callable[[str, str], None] = lambda text, note: None
         self._note = ""
@@ -163,16 +186,16 @@ class _Journal(keras.callbacks.Callback):
         if self.step % 10 == 0 or self.step % self.per_epoch == 0:
             epoch = (self.step - 1) // self.per_epoch + 1
             self.advance(f"epoch {epoch}/{self.run.info.recipe.epochs}", self._note)
-        if self.stop.wished:
+        if self.stop.wished or self.early:
             self.model.stop_training = True
 
     def keep_rest(self) -> None:
         """Save what an interrupted epoch has trained."""
         epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
-            self._save(epoch, None)
+            self._save(epoch, None, None)
 
-    def _save(self, epoch: int, validation_top1: float | None) -> None:
+    def _save(self, epoch: int, validation_top1: float | None, averaged: Weights | None) -> None:
         checkpoints.save(
             self.run.checkpoints,
             self.model,
@@ -180,6 +203,7 @@ class _Journal(keras.callbacks.Callback):
             epoch=epoch,
             validation_top1=validation_top1,
             recipe=self.run.info.recipe.to_values(),
+            averaged=averaged,
         )
 
     def _end_epoch(self, logs: Mapping[str, float]) -> None:
@@ -194,18 +218,25 @@ class _Journal(keras.callbacks.Callback):
         values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(seconds, 3)}
         values |= {"learning_rate": _rate(self.model, self.step - 1)}
         values |= {"train_loss": float(logs["loss"]), "train_top1": float(logs["top1"])}
-        values |= self._validate()
-        top1 = values.get("validation_top1")
+        averaged = None
+        if self.run.info.recipe.ema:
+            averaged = averaged_weights(self.model, self.splits.train, self.run.info.normalization)
+        values |= self._validate(averaged)
         self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
-        self._save(epoch, top1)
+        self._save(epoch, values.get("validation_top1"), averaged)
         self._show(values)
+        self.early = stopped_early(self.run.read_metrics(), self.run.info.recipe.patience)
+        if self.early:
+            screen.progress_line(f"stopped early: no better on validation for {self.run.info.recipe.patience} epochs")
 
-    def _validate(self) -> dict[str, float]:
-        if not len(self.validation):
+    def _validate(self, averaged: Weights | None) -> dict[str, float]:
+        pictures = self.splits.validation
+        if not len(pictures):
             return {}
         scorer = keras_scorer(self.model, self.run.info.normalization)
-        scores = in_batches(scorer, self.validation.images, self.validation.rows)
-        truth = self.validation.class_index
+        with swapped(self.model, averaged) if averaged is not None else nullcontext():
+            scores = in_batches(scorer, pictures.images, pictures.rows)
+        truth = pictures.class_index
         own = scores[np.arange(len(truth)), truth]
         return {
             "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),

@@ -25,10 +25,10 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, images: Images) -> Floats:
-        """uint8 ``(N, H, W, C)`` → float32 of the same shape."""
+    def __call__(self, images: Images | Floats) -> Floats:
+        """uint8 or float32 ``(N, H, W, C)`` → float32 of the same shape."""
         scale = np.float32(1) / np.asarray(self.std, np.float32)
-        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) * scale
+        return (images.astype(np.float32, copy=False) - np.asarray(self.mean, np.float32)) * scale
 
 
 @dataclass(frozen=True, slots=True)

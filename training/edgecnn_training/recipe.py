@@ -34,7 +34,17 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "label_smoothing": (lambda v: 0 <= v < 1, "0 to below 1"),
     "shift": (lambda v: 0 <= v <= 0.5, "0 to 0.5, a share of the side"),
     "rotate": (lambda v: 0 <= v <= 45, "0 to 45 degrees"),
+    "zoom": (lambda v: 0 <= v <= 0.5, "0 to 0.5, a share of the size"),
+    "brightness": (lambda v: 0 <= v < 1, "0 to below 1, a share"),
+    "contrast": (lambda v: 0 <= v < 1, "0 to below 1, a share"),
+    "cutout": (lambda v: 0 <= v <= 1, "0 to 1, a share of the side"),
+    "mixup": (lambda v: 0 <= v <= 10, "0 to 10"),
     "balance": (lambda v: 0 <= v <= 1, "0 to 1"),
+    "batch_norm_momentum": (lambda v: 0 < v < 1, "above 0 and below 1"),
+    "ema": (lambda v: 0 <= v < 1, "0 to below 1"),
+    "patience": (lambda v: 0 <= v <= 100_000, "0 or more epochs"),
+    "distill_weight": (lambda v: 0 <= v <= 1, "0 to 1"),
+    "distill_temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
     "split_seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
 }
@@ -60,8 +70,21 @@ class Recipe:
         label_smoothing: Share of the label spread evenly over all classes.
         shift: Largest random move, as a share of the side.
         rotate: Largest random turn, in degrees.
-        flip: Whether half of the pictures are mirrored; wrong for letters, digits and signs.
+        zoom: Largest random change of size, as a share.
+        flip: Whether each picture is mirrored in every other epoch; wrong for letters, digits and signs.
+        brightness: Largest random change of brightness, as a share.
+        contrast: Largest random change of contrast, as a share.
+        cutout: Side of a square that is blanked at a random place, as a share of the picture's side.
+        mixup: Pictures of a batch are mixed with one another by shares drawn from Beta(mixup, mixup); 0 does not.
         balance: 0 shows each picture once an epoch; 1 shows each class equally often, for classes of uneven size.
+        batch_norm_momentum: Share of the old statistics that batch normalisation keeps at each step; Keras's own
+            default of 0.99 lags behind in runs of a few thousand steps.
+        ema: Share of the old average that an exponential moving average of the weights keeps at each step, such as
+            0.999; the averaged network is validated, kept and exported. 0 averages nothing.
+        patience: Training stops when so many epochs in a row were no better on validation; 0 trains to the end.
+        teacher: Directory of a finished run on the same data whose network teaches this one; empty for none.
+        distill_weight: Share of the loss that compares with the teacher; the rest compares with the labels.
+        distill_temperature: Both networks' logits are divided by it before they are compared.
         seed: Start of the random numbers of the training: first weights, order, augmentation, dropout.
         split_seed: Start of those that split the data; the same for runs that are to be compared.
     """
@@ -80,15 +103,26 @@ class Recipe:
     label_smoothing: float = 0.05
     shift: float = 0.07
     rotate: float = 10.0
+    zoom: float = 0.0
     flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    cutout: float = 0.0
+    mixup: float = 0.0
     balance: float = 0.0
+    batch_norm_momentum: float = 0.9
+    ema: float = 0.0
+    patience: int = 0
+    teacher: str = ""
+    distill_weight: float = 0.7
+    distill_temperature: float = 4.0
     seed: int = 0
     split_seed: int = 0
 
     @property
     def augmentation(self) -> Augmentation:
-        """The recipe's moves, turns and flips."""
-        return Augmentation(self.shift, self.rotate, self.flip)
+        """What the recipe does to each training picture."""
+        return Augmentation(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Augmentation)})
 
     def to_values(self) -> dict[str, object]:
         """Every key with its value, as JSON can hold them."""

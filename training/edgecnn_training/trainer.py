@@ -23,6 +23,7 @@ from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.advice import advice
+from edgecnn_training.averaging import batch_norms
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.complexity import complexity
@@ -191,6 +192,8 @@ def build(network: object, recipe: Recipe, shape: tuple[int, int, int], classes:
         raise UsageError(f"an architecture must have a function build(input_shape, classes); {recipe.arch} has none")
     try:
         model = make(shape, classes, **recipe.options)
+        for layer in batch_norms(model):
+            layer.momentum = recipe.batch_norm_momentum
         fine = isinstance(model, keras.Model)
         if fine:
             logits = model(np.zeros((1, *shape), np.float32), training=False)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgecnn_training.architectures._blocks import BN_MOMENTUM, conv_bn_relu
+from edgecnn_training.architectures._blocks import conv_bn_relu
 
 _STAGES = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5, (256, 2), (256, 1))
 
@@ -39,7 +39,7 @@ def build(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
         x = layers.DepthwiseConv2D(
             3, strides=strides, padding="same", use_bias=False, depthwise_initializer="he_normal"
         )(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
+        x = layers.ReLU()(layers.BatchNormalization()(x))
         x = conv_bn_relu(x, filters, kernel=1)  # (N, H/strides, W/strides, filters)
     x = layers.GlobalAveragePooling2D()(x)  # (N, 256)
     return keras.Model(image, layers.Dense(classes)(x), name="photo96")
