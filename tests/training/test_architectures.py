@@ -13,14 +13,14 @@ from edgecnn_training.backend import start_keras
 start_keras("to test")
 
 import keras  # noqa: E402  # started above
-from edgecnn_training import trainer  # noqa: E402
+from edgecnn_training import networks  # noqa: E402
 from edgecnn_training.complexity import complexity  # noqa: E402
 from edgecnn_training.recipe import Recipe  # noqa: E402
 
 from edgecnn import plugins  # noqa: E402
 from edgecnn.errors import UsageError  # noqa: E402
 
-PACKAGE = trainer.ARCHITECTURES
+PACKAGE = networks.ARCHITECTURES
 NAMES = plugins.names(PACKAGE)
 
 
@@ -85,7 +85,7 @@ def test_a_file_of_ones_own_works_where_a_name_does(tmp_path: Path) -> None:
         "                             keras.layers.Dense(units), keras.layers.Dense(classes)])\n"
     )
     recipe = Recipe(arch=str(path), options={"units": 3})
-    model = trainer.build(plugins.load(PACKAGE, str(path)), recipe, (20, 20, 1), 4)
+    model = networks.build(recipe, (20, 20, 1), 4)
     assert model.layers[-2].units == 3
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_no_architecture_is_a_usage_error(
     path = tmp_path / "my_net.py"
     path.write_text(source)
     with pytest.raises(UsageError, match=message):
-        trainer.build(plugins.load(PACKAGE, str(path)), Recipe(arch=str(path), options=options), (20, 20, 1), 4)
+        networks.build(Recipe(arch=str(path), options=options), (20, 20, 1), 4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,7 @@ from shapes import write_shapes
 start_keras("to test")
 
 import keras  # noqa: E402  # started above
-from edgecnn_training import checkpoint, loop, trainer  # noqa: E402
+from edgecnn_training import checkpoint, loop, networks  # noqa: E402
 from edgecnn_training.export import exporter  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
 from edgecnn_training.export.quantize import quantize  # noqa: E402
@@ -137,13 +137,13 @@ def test_float32_agrees_with_keras_from_the_file_to_the_score(
     assert abs(np.stack(by_path) - keras_says[:20]).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", plugins.names(trainer.ARCHITECTURES))
+@pytest.mark.parametrize("name", plugins.names(networks.ARCHITECTURES))
 @pytest.mark.parametrize("shape", [(20, 20, 1), (33, 28, 3)])
 def test_each_architecture_exports_within_1e_5_and_quantises(
     name: str, shape: tuple[int, int, int], tmp_path: Path
 ) -> None:
     keras.utils.set_random_seed(0)
-    model = plugins.load(trainer.ARCHITECTURES, name).build(shape, 4)
+    model = plugins.load(networks.ARCHITECTURES, name).build(shape, 4)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):  # fresh statistics would hide a wrong folding

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,17 @@ def test_sizes_are_read(text: str | None, size: tuple[int, int] | None) -> None:
 def test_sizes_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--size must be"):
         parse_size(text)
+
+
+def test_the_documentation_has_every_key_with_its_default() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = {row.split("|")[1]: row.split("|")[2] for row in page.splitlines() if row.startswith("| `")}
+    told = {key: value.strip() for keys, value in rows.items() for key in re.findall(r"`(\w+)`", keys)}
+    assert sorted(told) == sorted(f.name for f in dataclasses.fields(Recipe))
+    for keys, values in rows.items():
+        names, texts = re.findall(r"`(\w+)`", keys), [text.strip().strip("`") for text in values.split(",")]
+        for name, text in zip(names, texts, strict=False):
+            default = getattr(Recipe(), name)
+            if isinstance(default, bool) or name in ("teacher", "description"):
+                continue
+            assert text == default if isinstance(default, str) else float(text) == default, name

@@ -55,6 +55,14 @@ def train(
         str | None,
         typer.Option(help="random, or ordered: the last tenths by file name, for bursts and video. Default: random."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="A finished run on the same data, of a larger network, to learn from as well (distillation).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Start of the training's random numbers. Default: 0.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -72,6 +80,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
+        "teacher": None if teacher is None else str(teacher),
     }
     if resume:
         others = {"recipe": recipe, "size": size, "channels": channels, "fit": fit, "split": split, "set": set_}

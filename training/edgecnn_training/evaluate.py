@@ -127,9 +127,9 @@ def _open(model: str) -> Subject:
     if path.is_dir():
         run = Run.open(path)
         start_keras("to evaluate a run")
-        from edgecnn_training import checkpoint, loop, trainer
+        from edgecnn_training import checkpoint, loop, networks
 
-        network = trainer.load_network(run, checkpoint.best(run.checkpoints))
+        network = networks.load_network(run, checkpoint.best(run.checkpoints))
         return Subject(model, run.info.labels, run.info.input, loop.keras_scorer(network, run.info.normalization), run)
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")

@@ -9,6 +9,7 @@
       splits.csv         which picture is in which split
       rejected.csv       which pictures are not used, and why
       metrics.jsonl      a line per epoch
+      teacher.keras      the network it learns from, where there is one
       checkpoints/       see `edgecnn_training.checkpoint`
       curves.png  confusion.png
 """

@@ -68,6 +68,12 @@ def counts(records: Sequence[Record], codes: Codes, labels: Sequence[str]) -> np
     return table
 
 
+def contents(records: Sequence[Record], codes: Codes, split: str) -> set[bytes]:
+    """The content hashes of a split's pictures."""
+    code = SPLITS.index(split)
+    return {record.content_hash for record, own in zip(records, codes, strict=True) if own == code}
+
+
 def warnings(records: Sequence[Record], codes: Codes) -> list[str]:
     """What the user should know about a split: classes that a split lacks, given splits that leak."""
     lines = []

@@ -10,34 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from edgecnn import plugins
 from edgecnn.card import MAX_CARD_BYTES, InputSpec, checked_labels
 from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import loop, screen, splits
+from edgecnn_training import loop, screen, splits, teacher
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.advice import advice
-from edgecnn_training.averaging import batch_norms
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.complexity import complexity
 from edgecnn_training.dataset import write_rejected
-from edgecnn_training.disk import scratch
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
+from edgecnn_training.networks import architecture, build, check_reloads, load_network
 from edgecnn_training.pictures import Pictures, measure_normalization
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import figures
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
 
-ARCHITECTURES = "edgecnn_training.architectures"
 _LISTED_CLASSES = 40
 _CARD_REST = 8 * 1024  # what a card holds beside the labels takes a third of this
 
@@ -80,13 +76,17 @@ def train(request: Request) -> bool:
     recipe = recipes.read(request.recipe, request.changes)
     if is_path(recipe.arch):
         recipe = dataclasses.replace(recipe, arch=str(Path(recipe.arch).absolute()))
+    if recipe.teacher:
+        recipe = dataclasses.replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
     if request.run is not None and request.run.exists():
         raise runs.exists(request.run)
     _check_input(request)
     path = request.run or _free_name(request.data, recipe.arch)
     if Path(request.data).is_dir() and path.absolute().resolve().is_relative_to(Path(request.data).resolve()):
         raise UsageError(f"a run must lie outside of its data; {path} lies in {request.data}: name another with --run")
-    network = plugins.load(ARCHITECTURES, recipe.arch)
+    architecture(recipe)  # what is wrong with it, or with the teacher, is told before any picture is read
+    if recipe.teacher:
+        Run.open(Path(recipe.teacher))
     with screen.counter("reading") as seen:
         data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
     labels = _checked_labels(data.labels)
@@ -94,7 +94,7 @@ def train(request: Request) -> bool:
     keras.utils.set_random_seed(recipe.seed)
     height, width, channels = data.images.shape[1:]
     spec = InputSpec(height, width, channels, fit=request.fit)
-    model = build(network, recipe, (spec.height, spec.width, spec.channels), len(data.labels))
+    model = build(recipe, (spec.height, spec.width, spec.channels), len(data.labels))
     check_reloads(model)
     chosen = pictures(data, codes, "train")
     asked, recipe = recipe, _with_epochs(recipe, len(chosen))
@@ -114,9 +114,13 @@ def train(request: Request) -> bool:
         recipe=recipe,
     )
 
+    instructor = teacher.read(info, splits.contents(data.records, codes, "test")) if recipe.teacher else None
+
     def write_tables(folder: Path) -> None:
         splits.write_splits(folder / "splits.csv", data.records, codes)
         write_rejected(folder / "rejected.csv", data.rejected)
+        if instructor is not None:
+            instructor.save(folder / teacher.FILE)
 
     run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), write_tables)
     codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
@@ -154,8 +158,7 @@ def _resume(run: Run, data: str | None) -> bool:
     recipe = run.info.recipe
     keras.utils.set_random_seed(recipe.seed)
     spec = run.info.input
-    network = plugins.load(ARCHITECTURES, recipe.arch)
-    model = build(network, recipe, (spec.height, spec.width, spec.channels), len(run.info.labels))
+    model = build(recipe, (spec.height, spec.width, spec.channels), len(run.info.labels))
     _introduce(run, dataset, codes)
     step, epoch = (newest.state.step, newest.state.epoch) if newest else (0, 0)
     screen.say(f"resuming after {step:,} steps, {epoch} of {recipe.epochs} epochs done")
@@ -175,75 +178,16 @@ def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
         )
 
 
-def build(network: object, recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Build a recipe's network.
-
-    Args:
-        network: The architecture's module.
-        recipe: Its ``options`` go to the module's ``build``.
-        shape: (H, W, C).
-        classes: Number of logits.
-
-    Raises:
-        UsageError: The module has no ``build``, or does not take the options, or builds something else.
-    """
-    make = getattr(network, "build", None)
-    if make is None:
-        raise UsageError(f"an architecture must have a function build(input_shape, classes); {recipe.arch} has none")
-    try:
-        model = make(shape, classes, **recipe.options)
-        for layer in batch_norms(model):
-            layer.momentum = recipe.batch_norm_momentum
-        fine = isinstance(model, keras.Model)
-        if fine:
-            logits = model(np.zeros((1, *shape), np.float32), training=False)
-            fine = bool(keras.ops.is_tensor(logits)) and tuple(logits.shape) == (1, classes)
-            fine = fine and keras.backend.standardize_dtype(logits.dtype) == "float32"
-    except Exception as error:  # a user's own code may raise anything
-        raise UsageError(
-            f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not fine:
-        raise UsageError(
-            f"architecture {recipe.arch}: build must return a keras.Model with one input {shape} and {classes} logits, "
-            "all float32"
-        )
-    return model
-
-
-def check_reloads(model: keras.Model) -> None:
-    """Save a network and load it again, before hours are spent on training it.
-
-    Raises:
-        DataError: Keras cannot rebuild one of its layers, or the disk is full.
-    """
-    with scratch("to train", 8 * model.count_params() + (1 << 20)) as folder:  # float32, twice
-        trial = checkpoints.save(folder, model, step=0, epoch=0, validation_top1=None)
-        trial.load()
-
-
 def test_keras(run: Run, model: keras.Model, chosen: Pictures) -> Evaluation:
     """Evaluate a network on some pictures with its labels."""
     scores = in_batches(loop.keras_scorer(model, run.info.normalization), chosen.images, chosen.rows)
     return evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
 
 
-def load_network(run: Run, chosen: Checkpoint) -> keras.Model:
-    """The network of a checkpoint, uncompiled; an architecture given by path is imported first, for layers of its own.
-
-    Raises:
-        DataError: The checkpoint is damaged, or holds layers that Keras does not know.
-    """
-    arch = run.info.recipe.arch
-    if is_path(arch) and Path(arch).is_file():
-        plugins.load(ARCHITECTURES, arch)
-    return chosen.load()
-
-
 def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
-    finished = loop.fit(run, model, chosen, newest)
+    instructor = teacher.load(run) if run.info.recipe.teacher else None
+    finished = loop.fit(run, model, chosen, newest, teacher=instructor)
     metrics = run.read_metrics()
     if metrics:
         figures.curves(run.path / "curves.png", metrics)

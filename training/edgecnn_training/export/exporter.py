@@ -20,7 +20,7 @@ from edgecnn.card import Json
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import loop, run_data, screen, trainer
+from edgecnn_training import loop, networks, run_data, screen
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.calibrate import calibration_rows
 from edgecnn_training.disk import scratch
@@ -160,11 +160,11 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
     recipe, newest = run.info.recipe, checkpoints.latest(run.checkpoints)
     screen.say(f"{run.path}  {recipe.arch}, checkpoint of epoch {best.state.epoch}")
-    if newest.state.epoch < recipe.epochs:
+    if newest.state.epoch < recipe.epochs and not loop.stopped_early(run.read_metrics(), recipe.patience):
         screen.say(f"note: the run is not finished, {newest.state.epoch} of {recipe.epochs} epochs are done")
     return _Material(
         run=run,
-        model=trainer.load_network(run, best),
+        model=networks.load_network(run, best),
         identity=Identity(name, run.info.labels, run.info.input),
         split=split,
         held_out=held_out,
