@@ -68,6 +68,13 @@ class ModelCard:
     graph_sha256: str
     more: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def unknown_below(self) -> float:
+        """A picture whose highest score is below this is unknown; 0, never, where the card has no threshold."""
+        unknown = self.more.get("unknown")
+        limit = unknown.get("threshold") if isinstance(unknown, dict) else None
+        return float(limit) if isinstance(limit, (int, float)) else 0.0
+
     def to_json(self) -> str:
         """The card as JSON text; `from_json` gives an equal card back.
 
@@ -116,6 +123,7 @@ class ModelCard:
         _check(values["precision"] in ("float32", "int8"), "precision", "'float32' or 'int8'", values["precision"])
         sha = values["graph_sha256"]
         _check(isinstance(sha, str) and len(sha) == 64, "graph_sha256", "64 hexadecimal digits", sha)
+        _check_unknown(values.get("unknown"))
         return cls(
             name=values["name"],
             labels=checked_labels(values["labels"]),
@@ -170,6 +178,14 @@ def read_input(values: object) -> InputSpec:
     _check(fields.get("filter") == "bilinear", "input.filter", "'bilinear'", fields.get("filter"))
     _check(fields.get("sizes") == "fixed", "input.sizes", "'fixed' (upgrade edgecnn for others)", fields.get("sizes"))
     return InputSpec(cast(int, fields["height"]), cast(int, fields["width"]), cast(int, channels), cast(str, fit))
+
+
+def _check_unknown(values: object) -> None:
+    if values is None:
+        return
+    _check(isinstance(values, dict), "unknown", "an object", values)
+    limit = cast("dict[str, object]", values).get("threshold")
+    _check(type(limit) in (int, float) and 0 <= cast(float, limit) <= 1, "unknown.threshold", "0 to 1", limit)
 
 
 def _is_text(value: object) -> bool:

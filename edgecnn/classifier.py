@@ -92,7 +92,11 @@ class Classifier:
         if len(images) == 0:
             return []
         scores = self.scores(np.stack([self.fit(image) for image in images]))
-        return [Prediction(row, self.card.labels) for row in scores]
+        return [self.judge(row) for row in scores]
+
+    def judge(self, scores: Scores) -> Prediction:
+        """What the card makes of one picture's scores, float32 ``(classes,)``: labels, and whether it is unknown."""
+        return Prediction(scores, self.card.labels, bool(scores.max() < np.float32(self.card.unknown_below)))
 
     def fit(self, image: Picture) -> Image:
         """Decode a picture if it is a file, and bring it to what the network takes.

@@ -22,7 +22,7 @@ from edgecnn import plugins
 from edgecnn.classifier import Classifier
 from edgecnn.errors import UsageError
 from edgecnn.frames import Failure, Frame, Image, Source
-from edgecnn.prediction import ErrorResult, Prediction, Result, Sink
+from edgecnn.prediction import ErrorResult, Result, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier) -> list[R
     results: list[Result | ErrorResult] = []
     for item in items:
         if isinstance(item, _Ready):
-            prediction = Prediction(next(rows), model.card.labels)
+            prediction = model.judge(next(rows))
             ms = {**item.ms, "inference": inference_ms}
             results.append(Result(item.source, prediction, name, model.device, ms))
         else:

@@ -40,8 +40,9 @@ class Table:
         prediction = result.prediction
         width = min(_LABEL_CELLS, max(_cells(printable(label)) for label in (*prediction.labels, "unknown")))
         label = "unknown" if prediction.unknown else prediction.label
+        shown = 0 if prediction.unknown else 1  # of an unknown picture the first label is a guess like the others
         bar = "▇" * round(prediction.score * _BAR_CELLS)
-        others = "  ".join(f"{printable(name)} {score:.2f}" for name, score in prediction.top(self._top)[1:])
+        others = "  ".join(f"{printable(name)} {score:.2f}" for name, score in prediction.top(self._top)[shown:])
         score = f"{prediction.score:.2f} {bar:<{_BAR_CELLS}}  {sum(result.ms.values()):6.1f} ms"
         row = f"{source}  {_fit(label, width)}  {score}   {others}"
         self._lines.write(row.rstrip())

@@ -122,3 +122,11 @@ def test_the_hash_changes_with_a_weight_and_with_the_opset() -> None:
     other = onnx_bytes.linear_graph(onnx_bytes.COLORS + np.float32(0.001), (8, 8, 3))
     files = [onnx_bytes.model(graph), onnx_bytes.model(other), onnx_bytes.model(graph, opset=18)]
     assert len({graph_hash(file) for file in files}) == 3
+
+
+@pytest.mark.parametrize(
+    "unknown", [3, {"coverage": 0.9}, {"threshold": "0.5"}, {"threshold": 1.5}, {"threshold": True}]
+)
+def test_a_threshold_without_meaning_is_refused(unknown: object) -> None:
+    with pytest.raises(ModelError, match=r"unknown(\.threshold)? must be"):
+        ModelCard.from_json(json.dumps(GOOD | {"unknown": unknown}))

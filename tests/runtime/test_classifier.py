@@ -222,3 +222,19 @@ def test_the_public_names_are_these_and_all_of_them_exist() -> None:
     assert {name for name in edgecnn.__all__ if getattr(edgecnn, name, None) is None} == set()
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = edgecnn.nothing
+
+
+def test_a_picture_below_the_cards_threshold_is_unknown_and_keeps_its_label(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "m.onnx", onnx_bytes.color_model(unknown={"threshold": 0.9, "coverage": 0.95, "error": 0.0})
+    )
+    model = Classifier(path)
+    sure, unsure = model.predict_batch([plain((255, 0, 0)), plain((130, 120, 110))])
+    assert (sure.label, sure.unknown) == ("red", False)
+    assert (unsure.label, unsure.unknown) == ("red", True)
+    assert unsure.score < 0.9 < sure.score
+
+
+def test_without_a_threshold_nothing_is_unknown(tmp_path: Path) -> None:
+    model = Classifier(write(tmp_path / "m.onnx", onnx_bytes.color_model()))
+    assert not model.predict(plain((128, 128, 128))).unknown

@@ -209,3 +209,9 @@ def test_a_photo_or_a_model_is_not_overwritten_with_results(tmp_path: Path, phot
 def test_a_question_mark_in_a_file_name_is_written_as_its_code(tmp_path: Path) -> None:
     open_sinks([f"jsonl:{tmp_path}/what%3F"]).close()
     assert (tmp_path / "what?").exists()
+
+
+def test_an_unknown_picture_is_called_so_and_its_likeliest_labels_follow(tmp_path: Path) -> None:
+    row = written("table", tmp_path / "out", result(scores=(0.45, 0.55), unknown=True))
+    assert "unknown" in row
+    assert row.rstrip().endswith("two 0.55  one 0.45")

@@ -21,6 +21,7 @@ start_keras("to test")
 
 import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop, networks  # noqa: E402
+from edgecnn_training.confidence import tempered  # noqa: E402
 from edgecnn_training.export import exporter  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
 from edgecnn_training.export.quantize import quantize  # noqa: E402
@@ -129,8 +130,10 @@ def test_float32_agrees_with_keras_from_the_file_to_the_score(
 ) -> None:
     run = Run.open(trained)
     images = pictures(shapes)
+    model = Classifier(exported["float32"])
     keras_says = loop.keras_scorer(checkpoint.best(run.checkpoints).load(), run.info.normalization)(images)
-    file_says = Classifier(exported["float32"]).scores(images)
+    keras_says = tempered(keras_says, model.card.more["calibration"]["temperature"])
+    file_says = model.scores(images)
     assert abs(file_says - keras_says).max() < 1e-5
     assert abs(file_says.sum(1) - 1).max() < 1e-5
     by_path = [Classifier(exported["float32"]).predict(p).scores for p in sorted(shapes.rglob("*.png"))[:20]]

@@ -12,6 +12,15 @@ from edgecnn_training.accuracy import in_batches
 from edgecnn_training.pictures import Floats, Images, Indices, Normalization
 
 
+def last_dense(network: keras.Model) -> keras.layers.Dense | None:
+    """The dense layer that gives a network's logits; None where something else does, or it is not a graph of layers."""
+    if not isinstance(network, keras.Sequential) and type(network).__name__ != "Functional":
+        return None
+    last = network.layers[-1]
+    plain = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
+    return last if plain and len(last.input.shape) == 2 else None
+
+
 def feature_network(network: keras.Model) -> keras.Model | None:
     """The network without its last dense layer.
 
@@ -22,12 +31,8 @@ def feature_network(network: keras.Model) -> keras.Model | None:
         The same layers, the same weights: pictures → features (N, D). None where the network does not end in a dense
         layer, or is no graph of layers that Keras can cut.
     """
-    if not isinstance(network, keras.Sequential) and type(network).__name__ != "Functional":
-        return None
-    last = network.layers[-1]
-    if not isinstance(last, keras.layers.Dense) or len(last.input.shape) != 2:
-        return None
-    return keras.Model(network.inputs, last.input)
+    last = last_dense(network)
+    return None if last is None else keras.Model(network.inputs, last.input)
 
 
 def features(network: keras.Model, normalization: Normalization, images: Images, rows: Indices) -> Floats | None:

@@ -16,6 +16,7 @@ from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training.averaging import batch_norms
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.disk import scratch
+from edgecnn_training.features import last_dense
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.run import Run
 
@@ -89,3 +90,20 @@ def load_network(run: Run, chosen: Checkpoint) -> keras.Model:
     if is_path(arch) and Path(arch).is_file():
         plugins.load(ARCHITECTURES, arch)
     return chosen.load()
+
+
+def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
+    """A network whose logits are divided by a temperature.
+
+    The division goes into the weights of the last dense layer, so that it costs nothing; a network that ends in
+    something else gets a layer for it.
+
+    Args:
+        network: → logits. Its last layer is changed.
+        temperature: Above 0.
+    """
+    last = last_dense(network)
+    if last is None:
+        return keras.Model(network.inputs, keras.layers.Rescaling(1 / temperature)(network.outputs[0]))
+    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
+    return network

@@ -16,10 +16,10 @@ from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import loop, screen, splits, teacher
+from edgecnn_training import confidence, loop, memory, screen, splits, teacher
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
-from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
+from edgecnn_training.accuracy import evaluate, in_batches
 from edgecnn_training.advice import advice
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from edgecnn_training.dataset import write_rejected
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.networks import architecture, build, check_reloads, load_network
-from edgecnn_training.pictures import Pictures, measure_normalization
+from edgecnn_training.pictures import measure_normalization
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import figures
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
@@ -178,12 +178,6 @@ def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
         )
 
 
-def test_keras(run: Run, model: keras.Model, chosen: Pictures) -> Evaluation:
-    """Evaluate a network on some pictures with its labels."""
-    scores = in_batches(loop.keras_scorer(model, run.info.normalization), chosen.images, chosen.rows)
-    return evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
-
-
 def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
     instructor = teacher.load(run) if run.info.recipe.teacher else None
@@ -203,7 +197,13 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
 def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
     best = checkpoints.best(run.checkpoints)
     split, chosen = held_out(data, codes)
-    result = test_keras(run, load_network(run, best), chosen)
+    scorer = loop.keras_scorer(load_network(run, best), run.info.normalization)
+    scores = in_batches(scorer, chosen.images, chosen.rows)
+    result = evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
+    trusted = pictures(data, codes, "validation")
+    chances, limit = confidence.measure(
+        in_batches(scorer, trusted.images, trusted.rows), trusted.class_index, scores, chosen.class_index
+    )
     record = {
         "type": "train",
         "run": str(run.path),
@@ -211,10 +211,14 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
         "epoch": best.state.epoch,
         "validation_top1": best.state.validation_top1,
         **result.to_record(),
+        "calibration": dataclasses.asdict(chances),
+        "unknown": dataclasses.asdict(limit),
+        "peak_memory_bytes": memory.peak_bytes(),
     }
     runs.write_json(run.path / "result.json", record)
     figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     screen.emit(record, f"{split} {screen.accuracy(result)}    checkpoint of epoch {best.state.epoch}")
+    screen.say(confidence.told(chances, limit))
     screen.say(f"curves.png, confusion.png, metrics.jsonl: {run.path}")
     screen.say(f"next:  edgecnn export {screen.word(run.path)} -o {screen.word(run.path.name + '.onnx')}")
 

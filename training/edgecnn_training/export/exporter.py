@@ -20,15 +20,16 @@ from edgecnn.card import Json
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import loop, networks, run_data, screen
+from edgecnn_training import confidence, loop, networks, run_data, screen
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.calibrate import calibration_rows
+from edgecnn_training.confidence import Calibration, Rejection
 from edgecnn_training.disk import scratch
 from edgecnn_training.export import container
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import tidy, to_onnx
 from edgecnn_training.export.quantize import quantize as quantize_static
-from edgecnn_training.pictures import Pictures
+from edgecnn_training.pictures import Floats, Indices, Pictures
 from edgecnn_training.run import Run, versions
 
 CHOICES = ("auto", "int8", "none")
@@ -49,19 +50,25 @@ class Candidate:
         graph: Its content.
         precision: ``"float32"`` or ``"int8"``.
         result: Accuracy on the held-out pictures.
-        predicted: int64 ``(N,)``: the label it gave each of them.
+        scores: float32 ``(N, classes)``: what it says of each of them.
     """
 
     path: Path
     graph: onnx.ModelProto
     precision: str
     result: Evaluation
-    predicted: np.ndarray[tuple[int], np.dtype[np.int64]]
+    scores: Floats
 
     @property
     def size_bytes(self) -> int:
         """Size of the file."""
         return self.path.stat().st_size
+
+    @property
+    def predicted(self) -> Indices:
+        """int64 ``(N,)``: the label it gave each held-out picture."""
+        predicted: Indices = self.scores.argmax(1)
+        return predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,10 @@ class _Material:
     split: str
     held_out: Pictures
     train: Pictures
+    validation: Pictures
     parity: Pictures
+    temperature: float
+    ece_before: float
 
 
 def export(
@@ -162,14 +172,24 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     screen.say(f"{run.path}  {recipe.arch}, checkpoint of epoch {best.state.epoch}")
     if newest.state.epoch < recipe.epochs and not loop.stopped_early(run.read_metrics(), recipe.patience):
         screen.say(f"note: the run is not finished, {newest.state.epoch} of {recipe.epochs} epochs are done")
+    network = networks.load_network(run, best)
+    validation = run_data.pictures(data, codes, "validation")
+    scorer = loop.keras_scorer(network, run.info.normalization)
+    temperature = confidence.fit_temperature(
+        in_batches(scorer, validation.images, validation.rows), validation.class_index
+    )
+    before = confidence.ece(in_batches(scorer, held_out.images, held_out.rows), held_out.class_index)
     return _Material(
         run=run,
-        model=networks.load_network(run, best),
+        model=networks.with_temperature(network, temperature),
         identity=Identity(name, run.info.labels, run.info.input),
         split=split,
         held_out=held_out,
         train=train,
+        validation=validation,
         parity=Pictures(data.images, data.rows[ordered], data.class_index[ordered]),
+        temperature=temperature,
+        ece_before=before,
     )
 
 
@@ -178,10 +198,9 @@ def _measure(path: Path, graph: onnx.ModelProto, precision: str, material: _Mate
     container.write(path, graph, material.identity, precision, {})
     chosen = material.held_out
     with Classifier(path, device="cpu") as classifier:
-        predicted = in_batches(classifier.scores, chosen.images, chosen.rows).argmax(1)
-    return Candidate(
-        path, graph, precision, evaluate(material.run.info.labels, chosen.class_index, predicted), predicted
-    )
+        scores = in_batches(classifier.scores, chosen.images, chosen.rows)
+    result = evaluate(material.run.info.labels, chosen.class_index, scores.argmax(1))
+    return Candidate(path, graph, precision, result, scores)
 
 
 def _prove_parity(exact: Candidate, material: _Material) -> None:
@@ -266,6 +285,7 @@ def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[st
         "float_top1": exact.result.top1,
         "agreement": _agreement(exact, chosen),
     }
+    chances, limit = _confidence(chosen, material)
     provenance: dict[str, Json] = {
         "recipe": recipe,
         "data": {"name": printable(Path(info.data_location).name), "hash": info.data_hash, "split": info.split},
@@ -274,11 +294,25 @@ def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[st
     }
     return {
         "accuracy": accuracy,
+        "calibration": {f.name: getattr(chances, f.name) for f in dataclasses.fields(chances)},
+        "unknown": {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit)},
         "parameters": info.complexity.parameters,
         "macs": info.complexity.macs,
         "min_onnxruntime": MIN_ONNXRUNTIME,
         "provenance": provenance,
     }
+
+
+def _confidence(chosen: Candidate, material: _Material) -> tuple[Calibration, Rejection]:
+    """Calibration and threshold of the file: the threshold by its scores on validation, all figures on held-out."""
+    validation, truth = material.validation, material.held_out.class_index
+    with Classifier(chosen.path, device="cpu") as classifier:
+        limit = confidence.threshold(in_batches(classifier.scores, validation.images, validation.rows))
+    error = confidence.ece(chosen.scores, truth)
+    return (
+        Calibration(material.temperature, material.ece_before, error, len(truth)),
+        confidence.rejection(limit, chosen.scores, truth),
+    )
 
 
 def _finish(output: Path, chosen: Candidate, exact: Candidate, material: _Material) -> None:
