@@ -10,6 +10,17 @@ settings.register_profile("shared machine", deadline=None)  # a busy core is no 
 settings.load_profile("shared machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also what takes longer, or needs more than pyproject.toml")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="runs with scripts/test --full"))
+
+
 @pytest.fixture
 def edgecnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Edgecnn:
     """Run ``edgecnn ARGS`` in this process, through the real `main`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -43,6 +44,8 @@ def start_keras(purpose: str, backend: str | None = None) -> None:
                 f"KERAS_BACKEND={chosen} needs the package {chosen!r}, which is not installed: "
                 f"pip install {chosen}, or unset KERAS_BACKEND to use TensorFlow"
             )
+        elif importlib.util.find_spec("tensorflow") is not None:
+            importlib.import_module("tensorflow")  # Keras does so later whatever its backend, and not quietly
         keras = needs("keras", "train", purpose)
         # not what the user's keras.json says: the network's input and the exported file depend on both
         keras.config.set_floatx("float32")

@@ -1,0 +1,226 @@
+"""Every picture tested once: k-fold accuracy of exported files, and two networks compared on the same pictures.
+
+    python benchmarks/folds.py notMNIST_small.tar.gz --arch small lecture-b
+    python benchmarks/folds.py sign-digits.tar --by blocks --arch small --recipe signs
+
+`--by content` deals the pictures of each class out at random; identical pictures are one group and stay together. `--by
+blocks` cuts each class, in natural order of the file names, into contiguous blocks: where consecutive pictures are of
+one person, each person is tested by a network that has not seen them; the tenth before a block, counted in a circle, is
+the validation split.
+
+Each fold is one `edgecnn train` and one `edgecnn export`, as anyone would type them; the file that export wrote
+predicts its fold. Nothing is chosen by a fold: not the recipe, not the epoch (validation chooses it). Pooled over the
+folds each picture is counted once; the interval is Wilson's, and that of the paired difference is Agresti and Min's,
+"Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005): Wald's with
+half a picture added to each cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from edgecnn_training.accuracy import Z95, wilson
+from edgecnn_training.dataset import content_hash, read
+from edgecnn_training.examples import Example
+from edgecnn_training.natural import natural_key
+from PIL import Image as PILImage
+
+from edgecnn import Classifier
+from edgecnn.decode import decode
+from edgecnn.errors import ImageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture of the data set: its file in the folder of pictures, its label, and what its fold depends on."""
+
+    file: str
+    label: str
+    content: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """What a fold's file got right, by the pictures' numbers; Keras's accuracy; the seconds of the training."""
+
+    right: dict[int, bool]
+    float_top1: float
+    precision: str
+    seconds: float
+    parameters: int
+
+
+def write_pictures(location: str, folder: Path) -> list[Picture]:
+    """Every picture that can be read as a file of its own."""
+    found = []
+    for number, item in enumerate(read(location)):
+        if not isinstance(item, Example):
+            continue
+        try:
+            file = folder / f"{number:06d}{Path(item.name).suffix.lower() or '.png'}"
+            if isinstance(item.image, bytes):
+                decode(item.image)
+                file.write_bytes(item.image)
+            else:
+                PILImage.fromarray(item.image.squeeze()).save(file)
+        except ImageError:
+            continue
+        found.append(Picture(file.name, item.label, content_hash(item.image).hex(), item.name))
+    return found
+
+
+def dealt(pictures: Sequence[Picture], folds: int, seed: int) -> list[int]:
+    """The fold of each picture: contents of each class in random order, dealt out one after the other."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for i, picture in enumerate(pictures):
+        groups[picture.content].append(i)
+    rng = np.random.default_rng(seed)
+    order = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    result, dealt_out = [0] * len(pictures), Counter[str]()
+    for members in order:
+        label = pictures[members[0]].label
+        for i in members:
+            result[i] = dealt_out[label] % folds
+        dealt_out[label] += 1
+    return result
+
+
+def splits_by_content(pictures: Sequence[Picture], folds: int, seed: int) -> list[list[str]]:
+    """For each fold the split of each picture; edgecnn takes validation from train."""
+    own = dealt(pictures, folds, seed)
+    return [["test" if fold == number else "train" for fold in own] for number in range(folds)]
+
+
+def splits_by_blocks(pictures: Sequence[Picture], folds: int) -> list[list[str]]:
+    """For each fold the split of each picture: a block of each class is tested, the tenth before it validates."""
+    classes: defaultdict[str, list[int]] = defaultdict(list)
+    for i, picture in enumerate(pictures):
+        classes[picture.label].append(i)
+    result = [["train"] * len(pictures) for _ in range(folds)]
+    for members in classes.values():
+        members.sort(key=lambda i: natural_key(pictures[i].name))
+        bounds = [round(len(members) * k / folds) for k in range(folds + 1)]
+        for number in range(folds):
+            for position in range(bounds[number], bounds[number + 1]):
+                result[number][members[position]] = "test"
+            for back in range(1, round(len(members) / 10) + 1):
+                result[number][members[bounds[number] - back]] = "validation"
+    return result
+
+
+def run_fold(folder: Path, pictures: Sequence[Picture], chosen: Sequence[str], options: Sequence[str]) -> Fold:
+    """Train, export, and let the file predict what is tested."""
+    manifest, run, model = folder / "fold.csv", folder / "run", folder / "fold.onnx"
+    with manifest.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "split", "group"))
+        for picture, split in zip(pictures, chosen, strict=True):
+            writer.writerow((f"pictures/{picture.file}", picture.label, split, picture.content))
+    shutil.rmtree(run, ignore_errors=True)
+    began = time.monotonic()
+    edgecnn("train", manifest, "--run", run, *options)
+    seconds = time.monotonic() - began
+    told = edgecnn("export", run, "-o", model)
+    parameters = json.loads((run / "run.json").read_text())["parameters"]
+    tested = [i for i, split in enumerate(chosen) if split == "test"]
+    right = {}
+    with Classifier(model) as classifier:
+        for i in tested:
+            said = classifier.predict(folder / "pictures" / pictures[i].file).label
+            right[i] = said == pictures[i].label
+    return Fold(right, told["float_top1"], told["precision"], seconds, parameters)
+
+
+def edgecnn(*arguments: object) -> dict[str, object]:
+    """Run a command and take its last JSON line."""
+    done = subprocess.run([sys.executable, "-m", "edgecnn", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"edgecnn {' '.join(map(str, arguments))} failed:\n{done.stderr}")
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:
+    """Share that `first` gets right more than `second` on the same pictures, with its 95 % interval."""
+    n = len(first)
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True)) + 0.5
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True)) + 0.5
+    apart = (only_first - only_second) / (n + 2)
+    half = Z95 * math.sqrt(only_first + only_second - (only_first - only_second) ** 2 / (n + 2)) / (n + 2)
+    return (sum(first) - sum(second)) / n, apart - half, apart + half
+
+
+def main() -> None:
+    """Run all folds and print a line for each, then the pooled figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="whatever `edgecnn train` takes; splits that it gives are left aside")
+    parser.add_argument("--by", choices=("content", "blocks"), default="content")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--only", type=int, nargs="+", help="these folds only, from 0")
+    parser.add_argument("--arch", nargs="+", default=["small"])
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds by content, and of the training")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("-o", "--output", type=Path, help="write JSON here, after each fold")
+    asked = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    options = ["--recipe", asked.recipe, "--seed", asked.seed, *(o for text in asked.set for o in ("--set", text))]
+    found: dict[str, dict[int, Fold]] = {arch: {} for arch in asked.arch}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "pictures").mkdir()
+        pictures = write_pictures(asked.data, folder / "pictures")
+        by_blocks = asked.by == "blocks"
+        chosen = (
+            splits_by_blocks(pictures, asked.folds)
+            if by_blocks
+            else splits_by_content(pictures, asked.folds, asked.seed)
+        )
+        for number in asked.only or range(asked.folds):
+            for arch in asked.arch:
+                fold = run_fold(folder, pictures, chosen[number], ["--arch", arch, *options])
+                found[arch][number] = fold
+                print(
+                    f"fold {number}  {arch:10} {fold.precision:8} {sum(fold.right.values()):5,} of "
+                    f"{len(fold.right):5,}  {sum(fold.right.values()) / len(fold.right):.4f}  float "
+                    f"{fold.float_top1:.4f}  training {fold.seconds / 60:.1f} min",
+                    flush=True,
+                )
+                if asked.output:
+                    text = {name: {k: dataclasses.asdict(f) for k, f in own.items()} for name, own in found.items()}
+                    asked.output.write_text(json.dumps(text) + "\n")
+    pooled = {arch: {i: ok for fold in own.values() for i, ok in fold.right.items()} for arch, own in found.items()}
+    for arch, right in pooled.items():
+        low, high = wilson(sum(right.values()), len(right))
+        each = [sum(fold.right.values()) / len(fold.right) for fold in found[arch].values()]
+        total = len(right)
+        print(
+            f"{arch}: {sum(right.values()) / total:.2%} of {total:,} (95 % interval {low:.2%} to {high:.2%}), "
+            f"folds {np.mean(each):.2%} ± {np.std(each, ddof=1) if len(each) > 1 else 0:.2%}, "
+            f"{next(iter(found[arch].values())).parameters:,} parameters"
+        )
+    for other in asked.arch[1:]:
+        first, second = pooled[asked.arch[0]], pooled[other]
+        apart, low, high = difference([first[i] for i in first], [second[i] for i in first])
+        bounds = f"{low * 100:+.2f} to {high * 100:+.2f}"
+        print(f"{asked.arch[0]} - {other}: {apart * 100:+.2f} points (95 % interval {bounds})")
+
+
+if __name__ == "__main__":
+    main()
