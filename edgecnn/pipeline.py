@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
-from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -82,7 +81,7 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
             scheme = uri.partition(":")[0]
             if scheme not in schemes:
                 raise UsageError(f"a sink must begin with one of {', '.join(schemes)} and a colon; received {uri!r}")
-            place, options = _split_query(uri)
+            place, options = plugins.split_query(uri)
             target = place.partition(":")[2]
             if target in targets:
                 raise UsageError(f"each sink must write to a place of its own; {target!r} is named twice: name another")
@@ -215,7 +214,7 @@ def _open_one(uri: str) -> Source:
     if is_path or scheme not in schemes:
         scheme, place, options = "file", uri, dict[str, str]()
     else:
-        place, options = _split_query(uri)
+        place, options = plugins.split_query(uri)
     return cast(Source, schemes[scheme].open(place, options))
 
 
@@ -223,15 +222,3 @@ def _schemes(package: str) -> Mapping[str, ModuleType]:
     """The plug-in for each scheme of a package."""
     modules = [plugins.load(package, name) for name in plugins.names(package)]
     return {scheme: module for module in modules for scheme in module.SCHEMES}
-
-
-def _split_query(uri: str) -> tuple[str, dict[str, str]]:
-    """``"jsonl:out.jsonl?top=5"`` → ``("jsonl:out.jsonl", {"top": "5"})``."""
-    place, _, query = uri.partition("?")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as error:
-        raise UsageError(f"options after ? must be name=value, joined by &; received {query!r}") from error
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise UsageError(f"an option must be given once; received {query!r}")
-    return place, dict(pairs)

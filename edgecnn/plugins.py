@@ -64,6 +64,24 @@ def unknown(kind: str, name: str, known: Sequence[str]) -> UsageError:
     return UsageError(f"{kind} must be one of {', '.join(known)} (or the path of a file); received {name!r}{hint}")
 
 
+def split_query(uri: str) -> tuple[str, dict[str, str]]:
+    """What a plug-in opens, and its options: ``"jsonl:out.jsonl?top=5"`` → ``("jsonl:out.jsonl", {"top": "5"})``.
+
+    Raises:
+        UsageError: What follows the ``?`` is no list of options, or one is given twice.
+    """
+    from urllib.parse import parse_qsl  # here: lists of plug-ins have no use for it
+
+    place, _, query = uri.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise UsageError(f"options after ? must be name=value, joined by &; received {query!r}") from error
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise UsageError(f"an option must be given once; received {query!r}")
+    return place, dict(pairs)
+
+
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"a plug-in given by path must be an existing Python file; received {str(path)!r}")

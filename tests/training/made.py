@@ -90,3 +90,54 @@ def write_idx_set(folder: Path, *, gz: bool = False, dot: str = "-") -> str:
         images = np.random.default_rng(seed).integers(0, 256, (count, 5, 4), np.uint8)
         write_idx(folder, stem, images, [i % 2 for i in range(count)], gz=gz, dot=dot)
     return str(folder)
+
+
+def write_emnist(folder: Path, variant: str, labels: Iterable[int], *, gz: bool = False, mapping: str = "") -> str:
+    """An EMNIST set of random 5×4 pictures, stored with rows and columns exchanged; train and test are alike."""
+    folder.mkdir(exist_ok=True)
+    for stem in ("train", "test"):
+        values = list(labels)
+        images = np.random.default_rng(len(stem)).integers(0, 256, (len(values), 5, 4), np.uint8)
+        write_idx(folder, f"emnist-{variant}-{stem}", images.swapaxes(1, 2), values, gz=gz)
+    if mapping:
+        (folder / f"emnist-{variant}-mapping.txt").write_text(mapping)
+    return str(folder)
+
+
+def cifar_records(images: npt.NDArray[np.uint8], labels: Iterable[int], *, coarse: bool = False) -> bytes:
+    """Records of CIFAR's binary version, from images (N, 32, 32, 3)."""
+    return b"".join(
+        (b"\x07" if coarse else b"") + bytes([label]) + b"".join(image[:, :, channel].tobytes() for channel in range(3))
+        for image, label in zip(images, labels, strict=True)
+    )
+
+
+def cifar_files(names: str = "cat\ndog\n\n", labels: Iterable[int] = (0, 1)) -> dict[str, bytes]:
+    """The files of a small CIFAR-10, two random pictures in each; some lack names in `names`."""
+    values = list(labels)
+    files = {}
+    for seed, name in enumerate([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]):
+        images = np.stack([pixels(10 * seed + i, 32, 32) for i in range(len(values))])
+        files[name] = cifar_records(images, values)
+    return files | ({"batches.meta.txt": names.encode()} if names else {})
+
+
+def cifar100_files() -> dict[str, bytes]:
+    """The files of a small CIFAR-100, two random pictures in each."""
+    files = {}
+    for seed, name in enumerate(["train.bin", "test.bin"]):
+        images = np.stack([pixels(50 + 10 * seed + i, 32, 32) for i in range(3)])
+        files[name] = cifar_records(images, (0, 1, 2), coarse=True)
+    return files | {"fine_label_names.txt": b"apple\nbaby\ncup\n", "coarse_label_names.txt": b"fruit\n"}
+
+
+def write_notmnist(
+    root: Path, large: Mapping[str, bytes], small: Mapping[str, bytes], *, archived: Iterable[str] = ()
+) -> str:
+    """notMNIST's two parts as folders, or as archives where they are named in `archived`."""
+    for part, files in (("notMNIST_large", large), ("notMNIST_small", small)):
+        if part in archived:
+            (root / f"{part}.tar.gz").write_bytes(tar_bytes({f"{part}/{name}": data for name, data in files.items()}))
+        else:
+            write_folder(root / part, files)
+    return str(root)

@@ -4,6 +4,7 @@ import inspect
 import json
 
 import made
+import numpy as np
 import pytest
 from edgecnn_training import dataset
 from edgecnn_training.examples import SPLITS, Example, Rejected
@@ -48,6 +49,35 @@ def unnamed_manifest(path):
     return str(path / "list")
 
 
+def arrays(path):
+    pictures = {
+        "x_train": np.zeros((4, 5, 5), np.uint8),
+        "y_train": [0, 1, 0, 1],
+        "x_test": np.ones((2, 5, 5, 1), np.int64),
+        "y_test": [0, 1],
+    }
+    np.savez(path / "pictures.zip.npz", **pictures)
+    return str(path / "pictures.zip.npz")
+
+
+def compressed_arrays(path):
+    with (path / "pictures.tar").open("wb") as file:
+        np.savez_compressed(file, images=np.stack([made.pixels(i) for i in range(6)]), labels=["cat", "dog"] * 3)
+    return str(path / "pictures.tar")
+
+
+def cifar(files):
+    return lambda path: made.write_folder(path / "folder", files())
+
+
+def cifar_archive(files):
+    def make(path):
+        (path / "x").write_bytes(made.tar_bytes({f"any/{name}": data for name, data in files().items()}))
+        return str(path / "x")
+
+    return make
+
+
 LOCATIONS = {
     "folder": [folder, folder_with_splits],
     "tar": [
@@ -58,9 +88,24 @@ LOCATIONS = {
         archive(".b", "w:bz2"),
     ],
     "zip": [renamed_zip],
-    "idx": [lambda path: made.write_idx_set(path / "idx"), lambda path: made.write_idx_set(path, gz=True, dot=".")],
+    "idx": [
+        lambda path: made.write_idx_set(path / "idx"),
+        lambda path: made.write_idx_set(path, gz=True, dot="."),
+        lambda path: made.write_emnist(path / "letters", "letters", (1, 2, 26), gz=True),
+    ],
     "manifest": [csv_manifest, unnamed_manifest],
     "glyphs": [lambda path: "glyphs"],
+    "npz": [arrays, compressed_arrays],
+    "cifar10": [cifar(made.cifar_files), cifar_archive(made.cifar_files)],
+    "cifar100": [cifar(made.cifar100_files), cifar_archive(made.cifar100_files)],
+    "notmnist": [
+        lambda path: made.write_notmnist(path, made.animals(), made.animals(1)),
+        lambda path: made.write_notmnist(path, made.animals(), made.animals(1), archived=("notMNIST_large",)),
+    ],
+    # those below are known by name only, and tried against a server in test_known_sets.py
+    "emnist": [],
+    "fashion-mnist": [],
+    "kmnist": [],
     "mnist": [],
 }
 CASES = [
@@ -73,7 +118,9 @@ def test_each_kind_has_a_summary_and_the_two_functions(kind):
     module = plugins.load(dataset.PACKAGE, kind)
     assert plugins.summary(dataset.PACKAGE, kind).endswith((".", ")."))
     assert list(inspect.signature(module.accepts).parameters) == ["location"]
-    assert list(inspect.signature(module.load).parameters) == ["location", "note"]
+    location, note, *options = inspect.signature(module.load).parameters.values()
+    assert (location.name, note.name) == ("location", "note")
+    assert all(option.kind is option.KEYWORD_ONLY and option.default == "" for option in options)
     assert kind in LOCATIONS, "add a maker for the new kind above"
 
 

@@ -8,7 +8,7 @@ import pytest
 from edgecnn_training.dataset import read, survey
 from edgecnn_training.splits import assign, counts
 
-from edgecnn.errors import DataError
+from edgecnn.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -83,3 +83,65 @@ def test_mnist_has_its_official_counts():
     assert abs(table.sum(0)[1] - 6_000) <= 5  # a tenth of 60,000, rounded in each of ten classes
     assert (found.common_size, found.grey, found.rejected) == ((28, 28), True, [])
     assert table[:, 2].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_emnist_is_turned_upright_and_its_letters_are_letters(tmp_path, gz):
+    items = list(read(made.write_emnist(tmp_path, "letters", (1, 2, 26), gz=gz)))
+    assert [item.label for item in items] == ["A", "B", "Z"] * 2
+    assert [item.split for item in items] == ["train"] * 3 + ["test"] * 3
+    for stem, own in (("train", items[:3]), ("test", items[3:])):
+        expected = np.random.default_rng(len(stem)).integers(0, 256, (3, 5, 4), np.uint8)
+        assert np.array_equal(np.stack([item.image for item in own])[..., 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("variant", "labels", "mapping", "expected"),
+    [
+        ("balanced", (0, 10, 35, 36, 46), "", "0AZat"),
+        ("bymerge", (9, 46), "", "9t"),
+        ("byclass", (10, 36, 61), "", "Aaz"),
+        ("digits", (0, 9), "", "09"),
+        ("mnist", (0, 9), "", "09"),
+        ("letters", (1, 2), "1 97\n2 98 66\n\n", "ab"),  # a mapping that is there counts
+        ("runes", (3, 4), "3 5792\n4 5794\n", "ᚠᚢ"),
+        ("runes", (3, 4), "", "34"),
+    ],
+)
+def test_classes_of_emnist_are_characters(tmp_path, variant, labels, mapping, expected):
+    location = made.write_emnist(tmp_path, variant, labels, mapping=mapping)
+    assert [item.label for item in read(location)] == list(expected) * 2
+
+
+def test_a_class_that_has_no_character_is_refused(tmp_path):
+    with pytest.raises(
+        DataError, match=r"classes must be 1 to 26; .*emnist-letters-train-labels.* has 27: copy or dow"
+    ):
+        survey(made.write_emnist(tmp_path, "letters", (1, 27)))
+
+
+@pytest.mark.parametrize("mapping", ["1\n", "1 x\n", "1 99999999999999999999\n", "1 Ä\n"])
+def test_a_mapping_that_is_none_is_refused(tmp_path, mapping):
+    with pytest.raises(DataError, match=r"each line of .*-letters-mapping.txt must be the number of a class and that"):
+        survey(made.write_emnist(tmp_path, "letters", (1, 2), mapping=mapping))
+
+
+def test_a_missing_file_of_emnist_is_named(tmp_path):
+    made.write_emnist(tmp_path, "letters", (1, 2), gz=True)
+    (tmp_path / "emnist-letters-test-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(DataError, match=r"must hold all four; .* lacks emnist-letters-test-images-idx3-ubyte \(.gz or"):
+        survey(str(tmp_path))
+
+
+def test_of_several_sets_in_a_folder_one_is_named(tmp_path):
+    made.write_idx_set(tmp_path)
+    made.write_emnist(tmp_path, "letters", (1, 2))
+    made.write_emnist(tmp_path, "digits", (3, 4))
+    with pytest.raises(
+        UsageError, match=r"holds emnist-digits, emnist-letters, mnist: name one, .*\?variant=emnist-dig"
+    ):
+        survey(str(tmp_path))
+    for variant, labels in (("emnist-letters", ("A", "B")), ("emnist-digits", ("3", "4")), ("mnist", ("0", "1"))):
+        assert survey(f"{tmp_path}?variant={variant}").labels == labels
+    with pytest.raises(UsageError, match=r"must be one of emnist-digits, .*; received 'emnist-balanced' for"):
+        survey(f"{tmp_path}?variant=emnist-balanced")

@@ -24,7 +24,7 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="Folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with IDX files, "
-            "a CSV or JSONL manifest, or a name; see `edgecnn datasets`. May be left out with --resume.",
+            "a CSV or JSONL manifest, an .npz, or a name; see `edgecnn datasets`. May be left out with --resume.",
             show_default=False,
         ),
     ] = None,

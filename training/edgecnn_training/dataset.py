@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import os
 import re
 import unicodedata
@@ -22,7 +23,9 @@ import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.decode import Header, read_header
-from edgecnn.errors import DataError, ImageError, SourceError
+from edgecnn.errors import DataError, ImageError, SourceError, refuse_unknown_options
+from edgecnn_training import locations
+from edgecnn_training.datasets import _pickles
 from edgecnn_training.examples import SPLITS, Example, Item, Rejected
 from edgecnn_training.natural import natural_key
 
@@ -68,7 +71,7 @@ class Survey:
     """A data set after one pass.
 
     Attributes:
-        location: Absolute path, or the name of a set that is known by name.
+        location: Absolute path, or the name of a set that is known by name; with the options it was given.
         records: One for each picture, in the data set's order.
         rejected: What is left out, and why.
         notes: Lines the user should see.
@@ -115,7 +118,7 @@ def survey(location: str, *, progress: Progress | None = None) -> Survey:
         progress(len(census.records) + len(census.rejected))
     labels = check_classes(location, census.labels, Counter(r.label for r in census.records), census.rejected)
     return Survey(
-        location=os.path.abspath(location) if os.path.exists(location) else location,
+        location=locations.absolute(location),
         records=census.records,
         rejected=census.rejected,
         notes=notes + census.label_notes(),
@@ -127,13 +130,18 @@ def survey(location: str, *, progress: Progress | None = None) -> Survey:
 
 
 def read(location: str, *, note: Callable[[str], None] = lambda line: None) -> Iterable[Item]:
-    """All items of a data set, by the one plug-in that accepts its location.
+    """All items of a data set, by the one plug-in that accepts its location, which also gets the location's options.
 
     Raises:
         SourceError: There is nothing at `location`.
         DataError: No plug-in accepts it.
+        UsageError: An option that this kind of data set does not know.
     """
-    items: Iterable[Item] = _plugin(location).load(location, note=note)
+    place, options = locations.split(location)
+    module = _plugin(place)
+    known = [name for name in inspect.signature(module.load).parameters if name not in ("location", "note")]
+    refuse_unknown_options(module.__name__.rpartition(".")[2].replace("_", "-"), options, known)
+    items: Iterable[Item] = module.load(place, note=note, **options)
     return items
 
 
@@ -224,6 +232,7 @@ def reasons(rejected: Iterable[Rejected]) -> list[str]:
 
 
 def _plugin(location: str) -> ModuleType:
+    _pickles.refuse(location)
     known = plugins.names(PACKAGE)
     modules = [plugins.load(PACKAGE, name) for name in known]
     accepting = [module for module in modules if module.accepts(location)]
@@ -286,9 +295,10 @@ class _Census:
         folded: dict[str, list[str]] = {}
         for label in sorted(self.labels):
             folded.setdefault(label.casefold(), []).append(label)
-        for alike in folded.values():
-            if len(alike) > 1:
-                notes.append(f"labels that differ only in case stay apart: {', '.join(map(repr, alike))}; {_ONE_CLASS}")
+        alike = [repr(label) for group in folded.values() if len(group) > 1 for label in group]
+        if alike:
+            shown = ", ".join(alike[: 2 * _SHOWN]) + (" …" if len(alike) > 2 * _SHOWN else "")
+            notes.append(f"labels that differ only in case stay apart: {shown}; {_ONE_CLASS}")
         return notes
 
     def _label(self, item: Example) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import DataError, UsageError
-from edgecnn_training import screen, splits
+from edgecnn_training import locations, screen, splits
 from edgecnn_training.accuracy import Evaluation, Scorer, evaluate, in_batches
 from edgecnn_training.backend import start_keras
 from edgecnn_training.examples import SPLITS
@@ -65,7 +65,7 @@ def evaluate_command(
     """
     if confusion is not None and (confusion.suffix != ".png" or not confusion.absolute().parent.is_dir()):
         raise UsageError(f"--confusion must be a .png file in a folder that exists; received {str(confusion)!r}")
-    if confusion is not None and Path(data).is_dir() and confusion.resolve().is_relative_to(Path(data).resolve()):
+    if confusion is not None and locations.holds(data, confusion):
         raise UsageError(f"--confusion must lie outside of the data; {confusion} lies in {data}: name another file")
     subject = _open(model)
     spec = subject.input

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 
 from edgecnn.decode import decode
 from edgecnn.errors import DataError, EdgecnnError, ImageError, SinkError, UsageError
-from edgecnn_training import screen
+from edgecnn_training import locations, screen
 from edgecnn_training.dataset import Record, read, reasons, survey
 from edgecnn_training.disk import is_full
 from edgecnn_training.examples import SPLIT_ALIASES, SPLITS, Example, Rejected
@@ -75,7 +75,7 @@ def _check(location: str, folder: Path, split: str | None, each: int | None) -> 
         raise UsageError(f"--save must name a new folder; {folder} exists: name another")
     if not folder.absolute().parent.is_dir():
         raise UsageError(f"--save must name a folder in one that exists; make {folder.absolute().parent} first")
-    if Path(location).is_dir() and folder.absolute().resolve().is_relative_to(Path(location).resolve()):
+    if locations.holds(location, folder):
         raise UsageError(f"--save must name a folder outside of the data; {folder} lies in {location}: name another")
     if each is not None and each < 1:
         raise UsageError(f"--each must be 1 or more; received {each}")

@@ -16,7 +16,7 @@ from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, loop, memory, screen, splits, teacher
+from edgecnn_training import confidence, locations, loop, memory, screen, splits, teacher
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import evaluate, in_batches
@@ -82,7 +82,7 @@ def train(request: Request) -> bool:
         raise runs.exists(request.run)
     _check_input(request)
     path = request.run or _free_name(request.data, recipe.arch)
-    if Path(request.data).is_dir() and path.absolute().resolve().is_relative_to(Path(request.data).resolve()):
+    if locations.holds(request.data, path):
         raise UsageError(f"a run must lie outside of its data; {path} lies in {request.data}: name another with --run")
     architecture(recipe)  # what is wrong with it, or with the teacher, is told before any picture is read
     if recipe.teacher:
@@ -292,7 +292,7 @@ def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _free_name(data: str, arch: str) -> Path:
-    stem = Path(data).name.partition(".")[0] or "run"
+    stem = Path(locations.place(data)).name.partition(".")[0] or "run"
     network = Path(arch).stem
     candidates = (Path("runs") / (f"{stem}-{network}" + (f"-{i}" if i > 1 else "")) for i in range(1, 100_000))
     return next(path for path in candidates if not path.exists())

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgecnn.errors import ImageError
-from edgecnn_training.datasets import idx
+from edgecnn_training.datasets import _cifar, _notmnist, idx
 from edgecnn_training.datasets._files import Note, ignore, read_file
 from edgecnn_training.datasets._layout import Place, find_layout, is_litter
 from edgecnn_training.examples import Example, Item, Rejected
 
 
 def accepts(location: str) -> bool:
-    """Whether it is a folder, other than one of IDX files."""
-    return os.path.isdir(location) and not idx.accepts(location)
+    """Whether it is a folder, and none that another kind of data set reads in its own way."""
+    if not os.path.isdir(location) or idx.accepts(location):
+        return False
+    return _cifar.kind_of_folder(location) is None and _notmnist.parts(location) is None
 
 
 def load(location: str, *, note: Note = ignore) -> Iterator[Item]:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
 import functools
-import gzip
-import lzma
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from io import BufferedReader
 
-from edgecnn.errors import DataError, SourceError
-from edgecnn_training.datasets._archive import Meter, Unpacking, check_members, damaged, unsafe_name
-from edgecnn_training.datasets._files import MAX_FILE_BYTES, TOO_LARGE, Note, first_bytes, ignore
+from edgecnn_training.datasets import _cifar, _tar
+from edgecnn_training.datasets._archive import unsafe_name
+from edgecnn_training.datasets._files import MAX_FILE_BYTES, TOO_LARGE, Note, ignore
 from edgecnn_training.datasets._layout import Layout, Place, clean, find_layout
 from edgecnn_training.examples import Example, Item, Rejected
 
-_DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
-
 
 def accepts(location: str) -> bool:
-    """Whether it begins like a gzip, xz or bzip2 file, or with the header of a tar member."""
-    head = first_bytes(location, tarfile.BLOCKSIZE)
-    if head.startswith((b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")):
-        return True
-    try:
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return False
-    return True
+    """Whether it begins like a gzip, xz or bzip2 file, or a tar member; the archives of CIFAR do not count."""
+    return _tar.is_tar(location) and _cifar.kind_of_archive(location) is None
 
 
 def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
@@ -40,7 +25,7 @@ def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
     layout = _layout(location, status.st_size, status.st_mtime_ns)
     for line in layout.notes:
         note(line)
-    for member, data in _members(location, contents=True):
+    for member, data in _tar.members(location, lambda member: _refused(member) is None):
         reason = _refused(member)
         if reason is not None:
             yield Rejected(member.name, reason)
@@ -57,7 +42,7 @@ def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
 def _layout(location: str, size: int, modified_ns: int) -> Layout:
     """The layout of an archive; remembered, because finding it means unpacking all of it."""
     names, folders = [], []
-    for member, _ in _members(location, contents=False):
+    for member, _ in _tar.members(location, lambda member: False):
         name = clean(member.name)
         if _refused(member) is not None:
             folders.append(name.rpartition("/")[0] if unsafe_name(member.name) is None else "")
@@ -77,70 +62,3 @@ def _refused(member: tarfile.TarInfo) -> str | None:
     if member.issparse() or not (member.isreg() or member.isdir()):
         return "not a regular file"
     return TOO_LARGE if member.isreg() and member.size > MAX_FILE_BYTES else None
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    assert file is not None, "only regular files are read"
-    with file:
-        data = file.read()
-    if len(data) != member.size:
-        raise tarfile.ReadError("unexpected end of data")
-    return data
-
-
-def _members(location: str, *, contents: bool) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """All members in order, with their contents where these are asked for and not refused.
-
-    tarfile takes a broken header in the middle, or a missing end, for the end of the archive; the block of zeros that
-    ends every archive tells them apart.
-
-    Raises:
-        DataError: Damaged, truncated, no tar archive, or too large.
-        SourceError: The file cannot be opened.
-    """
-    count = 0
-    with _open(location) as stream:
-        try:
-            with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
-                while (member := archive.next()) is not None:
-                    wanted = contents and member.isreg() and _refused(member) is None
-                    yield member, _content(archive, member) if wanted else b""
-                    count += 1
-                    check_members(location, count)
-                    vars(archive)["members"].clear()  # it would keep them all; an attribute that has no type
-            if any(stream.last) or len(stream.last) != tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("no end of archive")
-            stream.drain()
-        except DataError:
-            raise
-        except _DAMAGE as error:
-            if count == 0 and isinstance(error, tarfile.ReadError):
-                raise DataError(
-                    f"{location} must hold a tar archive of class folders; it holds something else ({error}): "
-                    "pass a .tar, .tar.gz, .tar.xz or .zip of cat/1.jpg, dog/2.jpg, or the folder itself"
-                ) from error
-            raise damaged(location, count, error) from error
-
-
-@contextmanager
-def _open(location: str) -> Iterator[Meter]:
-    """The unpacked bytes of a file, packed by gzip, xz, bzip2 or not at all, as its first bytes tell."""
-    head = first_bytes(location, 6)
-    try:
-        with open(location, "rb") as file:
-            packed = os.fstat(file.fileno()).st_size
-            with closing(_unpacker(head, file)) as stream:
-                yield Meter(stream, location, packed)
-    except EOFError as error:
-        raise damaged(location, 0, error) from error
-    except FileNotFoundError as error:
-        raise SourceError(f"a data set must exist; there is no {location}") from error
-
-
-def _unpacker(head: bytes, file: BufferedReader) -> Unpacking:
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)
-    if head.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile(file)
-    return bz2.BZ2File(file) if head.startswith(b"BZh") else file

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from edgecnn.errors import DataError
+from edgecnn_training.datasets import npz
 from edgecnn_training.datasets._archive import check_members, check_total, damaged, unsafe_name
 from edgecnn_training.datasets._files import MAX_FILE_BYTES, TOO_LARGE, Note, first_bytes, ignore
 from edgecnn_training.datasets._layout import Place, clean, find_layout
@@ -22,8 +23,8 @@ _ENCRYPTED = 0x1
 
 
 def accepts(location: str) -> bool:
-    """Whether it begins like a zip file, an empty one included."""
-    return first_bytes(location, 4) in (b"PK\x03\x04", b"PK\x05\x06")
+    """Whether it begins like a zip file, an empty one included; NumPy's archives of arrays do not count."""
+    return first_bytes(location, 4) in (b"PK\x03\x04", b"PK\x05\x06") and not npz.accepts(location)
 
 
 def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
