@@ -126,7 +126,7 @@ def _recall(found: ClassResult) -> Html:
     if found.recall is None:
         return text("–")
     bar = element("span", class_="bar", style=f"width:{found.recall * 4:.2f}em")
-    return join([element("span", bar, class_="track"), _share(found.recall)], " ")
+    return join([element("span", bar, class_="track"), element("span", _share(found.recall))], " ")
 
 
 def _interval(found: ClassResult) -> Html:

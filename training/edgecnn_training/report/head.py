@@ -44,9 +44,10 @@ def how(subject: Subject) -> Html:
             [
                 ("command", element("code", text(_command(environment)))),
                 ("processor", text(f"{environment.get('cpu', 'unknown')}, {environment.get('cores', '?')} cores")),
+                ("peak memory", text(_megabytes(subject.read_json("result.json").get("peak_memory_bytes")))),
                 ("system", text(environment.get("platform", "unknown"))),
                 ("versions", text(_pairs(versions if isinstance(versions, dict) else {}))),
-                ("git commit", text(environment.get("git_commit") or "none")),
+                ("git commit", element("code", text(str(environment.get("git_commit") or "none")[:12]))),
                 ("hash of the data", element("code", text(subject.run.info.data_hash[:16]))),
             ]
         ),
@@ -57,7 +58,7 @@ def _accuracy(subject: Subject) -> Html:
     found = subject.evaluation
     low, high = found.interval
     lines = [
-        f"{found.correct:,} of {found.n:,} {subject.split} pictures right. With so many pictures the true accuracy "
+        f"{found.correct:,} of {found.n:,} {subject.split} pictures right. With this many pictures the true accuracy "
         f"lies between {low * 100:.1f} and {high * 100:.1f} % (95 % interval)."
     ]
     if abs(found.macro - found.top1) >= 0.01:
@@ -103,6 +104,10 @@ def _recipe(subject: Subject) -> Html:
     rows = [[element("code", text(key)), *(text(_setting(of[key])) for of in (own, usual))] for key in changed]
     others = note("Keys that differ from the recipe default; recipe.toml has all, and repeats the run.")
     return join([table(("key", "here", "default"), rows), others])
+
+
+def _megabytes(size_bytes: object) -> str:
+    return f"{size_bytes / 1e6:,.0f} MB" if isinstance(size_bytes, int) else "unknown"
 
 
 def _setting(value: object) -> str:
