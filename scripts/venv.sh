@@ -15,8 +15,8 @@ unfinished=$venv/edgecnn-unfinished # lies there while something writes into .ve
 ours=$venv/edgecnn-made-this        # .venv was made here, so that it may be deleted here
 log=$venv/install.log               # all that pip says
 errors=$venv/install.errors         # what it complains of
-room_mb=2700                        # measured: .venv 1,850 MB, then 420 of downloads in there, and pip's cache of them
-downloads_mb=450                    # what pip needs in a TMPDIR of the user's
+room_mb=3000                        # measured: .venv 2,050 MB, then 470 of downloads in there, and pip's cache of them
+downloads_mb=500                    # what pip needs in a TMPDIR of the user's
 uv=$(command -v uv || true)
 fetched=3.13 # what uv fetches where no Python fits
 root=$(pwd)
@@ -286,7 +286,7 @@ install_edgecnn() {
   if [ -n "$(wheel tensorflow_cpu)$(wheel tensorflow)" ]; then
     say "installing edgecnn[$extras] into $venv: what is missing or has changed"
   else
-    say "installing edgecnn[$extras] into $venv: about 400 MB to download, 2 GB on the disk; that takes minutes, once"
+    say "installing edgecnn[$extras] into $venv: about 450 MB to download, 2.1 GB on the disk; that takes minutes, once"
   fi
   watched pip_install -e ".[$extras]" || give_up "edgecnn[$extras]" $?
   [ -x "$venv/bin/edgecnn" ] || die "edgecnn[$extras] must lie in $venv; a setting of pip's led it elsewhere" \

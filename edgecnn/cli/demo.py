@@ -233,7 +233,7 @@ def _closing(story: Story) -> list[str]:
         "  demo.png              the picture of it all: open it",
         f"  letters.onnx          the file to copy anywhere: {story.chosen}",
         f"  letters-float32.onnx  before quantisation: {story.exact}",
-        "  run/                  the training: checkpoints, curves.png, confusion.png, metrics.jsonl",
+        "  run/                  the training: report.html, a page with all about it, and the checkpoints",
         "  samples/              the pictures that were read; samples.jsonl and feed.jsonl: the answers",
         "",
         "Now with photos of your own. Sort them into folders, photos/cat/1.jpg and photos/dog/1.jpg, and type",

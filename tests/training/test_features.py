@@ -19,6 +19,14 @@ def test_logits_are_the_last_layer_applied_to_the_features() -> None:
     np.testing.assert_allclose(found @ kernel + bias, logits, atol=1e-5)  # float32, 64 terms
 
 
+def test_a_sequential_network_has_features_as_well() -> None:
+    network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
+    found = features(network, Normalization((0.0,), (1.0,)), images, np.array([1, 0]))
+    assert found is not None
+    assert np.array_equal(found, images[[1, 0]].reshape(2, 16))
+
+
 def test_a_network_without_a_dense_end_has_no_features() -> None:
     image = keras.Input((20, 20, 1))
     x = keras.layers.Conv2D(3, 3)(image)

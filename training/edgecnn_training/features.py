@@ -32,7 +32,7 @@ def feature_network(network: keras.Model) -> keras.Model | None:
         layer, or is no graph of layers that Keras can cut.
     """
     last = last_dense(network)
-    return None if last is None else keras.Model(network.inputs, last.input)
+    return None if last is None else keras.Model(network.inputs[0], last.input)
 
 
 def features(network: keras.Model, normalization: Normalization, images: Images, rows: Indices) -> Floats | None:
@@ -50,4 +50,8 @@ def features(network: keras.Model, normalization: Normalization, images: Images,
     cut = feature_network(network)
     if cut is None:
         return None
-    return in_batches(lambda some: np.asarray(cut.predict_on_batch(normalization(some)), np.float32), images, rows)
+
+    def scorer(some: Images) -> Floats:  # not predict_on_batch, which compiles first: that takes longer than the work
+        return np.asarray(keras.ops.convert_to_numpy(cut(normalization(some), training=False)), np.float32)
+
+    return in_batches(scorer, images, rows)

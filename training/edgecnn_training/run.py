@@ -11,6 +11,8 @@
       metrics.jsonl      a line per epoch
       teacher.keras      the network it learns from, where there is one
       checkpoints/       see `edgecnn_training.checkpoint`
+      result.json        accuracy on the test split
+      report.html        all of it on one page, see `edgecnn_training.report.page`
       curves.png  confusion.png
 """
 

@@ -30,7 +30,7 @@ from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.networks import architecture, build, check_reloads, load_network
 from edgecnn_training.pictures import measure_normalization
 from edgecnn_training.recipe import Recipe
-from edgecnn_training.report import figures
+from edgecnn_training.report import figures, page
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
 
@@ -197,7 +197,8 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
 def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
     best = checkpoints.best(run.checkpoints)
     split, chosen = held_out(data, codes)
-    scorer = loop.keras_scorer(load_network(run, best), run.info.normalization)
+    network = load_network(run, best)
+    scorer = loop.keras_scorer(network, run.info.normalization)
     scores = in_batches(scorer, chosen.images, chosen.rows)
     result = evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
     trusted = pictures(data, codes, "validation")
@@ -216,10 +217,10 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
         "peak_memory_bytes": memory.peak_bytes(),
     }
     runs.write_json(run.path / "result.json", record)
-    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     screen.emit(record, f"{split} {screen.accuracy(result)}    checkpoint of epoch {best.state.epoch}")
     screen.say(confidence.told(chances, limit))
-    screen.say(f"curves.png, confusion.png, metrics.jsonl: {run.path}")
+    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
+    screen.say(f"report: {page.write(run, data, codes, network, scores)}")
     screen.say(f"next:  edgecnn export {screen.word(run.path)} -o {screen.word(run.path.name + '.onnx')}")
 
 
