@@ -1,10 +1,12 @@
-"""What a person should know of their pictures before the training: too few, uneven, grey among coloured, left out."""
+"""What a person should know of their pictures before the training: too few, uneven, left out, there twice."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from edgecnn_training.dataset import reasons
+from edgecnn_training.health import KINDS, Health
 from edgecnn_training.loading import Dataset
 
 FEW = 10
@@ -20,6 +22,79 @@ def advice(data: Dataset) -> list[str]:
     """Lines the user should see about the pictures themselves; none where all is well."""
     counts = Counter(record.label for record in data.records)
     return [*reasons(data.rejected), *_few(data.labels, counts), *_uneven(data.labels, counts), *_grey(data)]
+
+
+def summary(health: Health) -> str:
+    """What was found to be there twice, in a line; empty where nothing was."""
+    least = "" if health.complete else "at least "
+    parts = [
+        ("", health.two_labels, "identical under two labels"),
+        ("", sum(health.identical_across.values()), "identical on two sides"),
+        (least, health.near_two_labels, "pairs nearly the same under two labels"),
+        (least, sum(health.near_across.values()), "nearly the same on two sides"),
+        ("", sum(health.identical_within.values()), f"identical within {_listed(health.identical_within)}"),
+        (least, sum(health.near_within.values()), f"nearly the same within {_listed(health.near_within)}"),
+    ]
+    found = [f"{how}{count:,} {what}" for how, count, what in parts if count]
+    return f"data: {', '.join(found)} (duplicates.png)" if found else ""
+
+
+def repetitions(health: Health, split: str) -> list[str]:
+    """Lines the user should see about what is there twice; none where all is well.
+
+    Args:
+        health: What was found.
+        split: ``"given"``, ``"random"`` or ``"ordered"``.
+    """
+    return [*_two_labels(health), *_flattered(health), *_near(health, split)]
+
+
+def _two_labels(health: Health) -> list[str]:
+    if not health.two_labels:
+        return []
+    pair = next(pair for pair in health.pairs if pair.kind == KINDS[0])
+    return [
+        f"{_pictures(health.two_labels)} under two labels, such as {pair.first.name!a} ({pair.first.label!r}) and "
+        f"{pair.second.name!a} ({pair.second.label!r}); no network can be right about both: delete or move the wrong "
+        "ones, see duplicates.csv"
+    ]
+
+
+def _flattered(health: Health) -> list[str]:
+    return [
+        f"{count:,} of {health.sizes[split]:,} {split} pictures are identical to ones on a side nearer to training: "
+        f"the {split} accuracy is flattered; delete them on one side, see duplicates.csv"
+        for split, count in health.identical_across.items()
+    ]
+
+
+def _near(health: Health, split: str) -> list[str]:
+    count = sum(health.near_across.values())
+    if not count:
+        return []
+    (label, most), *_ = health.near_labels.items()
+    share = f", mostly of {label!r}," if 2 * most > count else ""
+    remedy = {
+        "given": "keep each scene on one side",
+        "random": "--split ordered, or a group for each scene in a manifest, keeps them together",
+        "ordered": "a group for each scene in a manifest keeps them together",
+    }[split]
+    least = "" if health.complete else "at least "
+    held = sum(size for name, size in health.sizes.items() if name != "train")
+    return [
+        f"{least}{count:,} of {held:,} held-out pictures{share} are nearly the same as one on another side: look at "
+        f"duplicates.png; simple shapes are honestly alike, frames of a video or a burst flatter the accuracy: {remedy}"
+    ]
+
+
+def _pictures(count: int) -> str:
+    return "1 picture stands" if count == 1 else f"{count:,} different pictures stand"
+
+
+def _listed(words: Collection[str]) -> str:
+    """``train``, ``train and test``, ``train, validation and test``."""
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _few(labels: tuple[str, ...], counts: Counter[str]) -> list[str]:

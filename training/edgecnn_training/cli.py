@@ -68,6 +68,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe; repeatable."),
     ] = None,
+    allow_leak: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leak", help="Go on although DATA's own test split holds pictures of train or validation."
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted --run.")] = False,
 ) -> None:
     """Train a network on pictures of your own; makes a run directory."""
@@ -84,6 +90,7 @@ def train(
     }
     if resume:
         others = {"recipe": recipe, "size": size, "channels": channels, "fit": fit, "split": split, "set": set_}
+        others["allow_leak"] = allow_leak or None
         changed = [f"--{key.replace('_', '-')}" for key, value in (given | others).items() if value is not None]
         if run is None:
             raise UsageError("--resume goes on with a run; name it with --run")
@@ -111,6 +118,7 @@ def train(
             channels=channels,
             fit=fit or "crop",
             split=split or "random",
+            allow_leak=allow_leak,
         )
         finished = trainer.train(request)
     if not finished:

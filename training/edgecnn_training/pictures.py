@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,3 +68,11 @@ def measure_normalization(pictures: Pictures, *, chunk: int = 4096) -> Normaliza
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return Normalization(tuple(map(float, mean)), tuple(float(s) if s > 0 else 1.0 for s in std))
+
+
+def same_pixels(images: Images) -> Indices:
+    """For each picture the first one with the very same pixels, its own index where it is the first: int64 ``(N,)``."""
+    first: dict[bytes, int] = {}
+    rows = np.asarray(images)  # a memory map makes an object of its own for each row
+    found = (first.setdefault(hashlib.sha256(row).digest(), i) for i, row in enumerate(rows))
+    return np.fromiter(found, np.int64, len(rows))

@@ -8,6 +8,8 @@
       environment.json   versions, CPU, seed, git commit, command
       splits.csv         which picture is in which split
       rejected.csv       which pictures are not used, and why
+      health.json        what is there twice in the data, and on which sides
+      duplicates.csv  duplicates.png     pairs of such pictures, where there are any
       metrics.jsonl      a line per epoch
       teacher.keras      the network it learns from, where there is one
       checkpoints/       see `edgecnn_training.checkpoint`

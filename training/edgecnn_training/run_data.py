@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +60,22 @@ def _difference(run: Run, data: Dataset) -> str:
 def codes_of(run: Run, data: Dataset) -> Codes:
     """The split of each record of a run's own data, as ``splits.csv`` has it.
 
+    The file knows pictures by their content, so that files may be renamed. Where splits that the data gives hold one
+    content twice, each record keeps the split that it gives.
+
     Raises:
         DataError: ``splits.csv`` is missing or lacks a picture.
     """
-    known = splits.read_splits(run.splits)
+    known = splits.read_sides(run.splits)
     try:
-        found = [SPLITS.index(known[record.content_hash]) for record in data.records]
+        found = [_code(known[record.content_hash], record.split) for record in data.records]
     except KeyError as error:
         raise DataError(f"{run.splits} must list every picture of the data: train again into a new --run") from error
     return np.array(found, np.uint8)
+
+
+def _code(sides: Set[str], given: str | None) -> int:
+    return SPLITS.index(given) if given in sides else min(map(SPLITS.index, sides))
 
 
 def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:

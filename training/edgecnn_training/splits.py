@@ -1,7 +1,8 @@
 """Who trains, who validates, who tests: no content and no group on two sides.
 
-Pictures that share their content or their group form one component (by union-find), and components are divided, never
-pictures. A class is divided 80/10/10; where it has three components or more, each split gets at least one.
+Pictures that share their content, their pixels or their group form one component (by union-find), and components are
+divided, never pictures. A class is divided 80/10/10; where it has three components or more, each split gets at least
+one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgecnn.errors import DataError, UsageError
 from edgecnn_training.dataset import Record, write_csv
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.natural import Key, natural_key
+from edgecnn_training.pictures import Indices
 
 METHODS = ("random", "ordered")
 TRAIN, VALIDATION, TEST = range(3)
@@ -30,7 +32,7 @@ Codes = npt.NDArray[np.uint8]
 _HEADER = ("content_hash", "split", "label", "name")
 
 
-def assign(records: Sequence[Record], *, method: str, seed: int) -> Codes:
+def assign(records: Sequence[Record], *, method: str, seed: int, alike: Indices | None = None) -> Codes:
     """The split of each record.
 
     Splits that the data set gives are kept: pictures without one then belong to train, a missing validation split is a
@@ -41,6 +43,8 @@ def assign(records: Sequence[Record], *, method: str, seed: int) -> Codes:
         method: ``"random"``: stratified by label; ``"ordered"``: the last tenths of each class by natural order of
             names, for pictures taken in sequence.
         seed: Determines the random split.
+        alike: For each record a number that it shares with those of the same pixels: one picture saved twice, with
+            other bytes. None where the pixels are not known.
 
     Raises:
         UsageError: An unknown method.
@@ -54,7 +58,7 @@ def assign(records: Sequence[Record], *, method: str, seed: int) -> Codes:
         codes[:] = [SPLITS.index(record.split or "train") for record in records]
     wanted = () if given and (codes == VALIDATION).any() else (VALIDATION,) if given else (TEST, VALIDATION)
     if wanted:
-        _Division(records, codes, wanted).divide(method, seed)
+        _Division(records, codes, wanted, alike).divide(method, seed)
     _check(records, codes)
     return codes
 
@@ -75,7 +79,7 @@ def contents(records: Sequence[Record], codes: Codes, split: str) -> set[bytes]:
 
 
 def warnings(records: Sequence[Record], codes: Codes) -> list[str]:
-    """What the user should know about a split: classes that a split lacks, given splits that leak."""
+    """What the user should know about a split: classes that a split lacks."""
     lines = []
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for code, split in enumerate(SPLITS):
@@ -90,14 +94,6 @@ def warnings(records: Sequence[Record], codes: Codes) -> list[str]:
             lines.append(
                 f"{' and '.join(where)} {have} no picture of {shown}: {why}; no accuracy is known for what is missing"
             )
-    sides: dict[bytes, int] = defaultdict(int)
-    for record, own in zip(records, codes, strict=True):
-        sides[record.content_hash] |= 1 << int(own)
-    leaks = sum(side.bit_count() > 1 for side in sides.values())
-    if leaks:
-        lines.append(
-            f"{leaks:,} pictures stand on two sides of the splits that the data set gives: accuracy is flattered"
-        )
     return lines
 
 
@@ -113,10 +109,19 @@ def read_splits(path: Path) -> dict[bytes, str]:
     Raises:
         DataError: Missing or damaged.
     """
-    found: dict[bytes, str] = {}
+    return {digest: min(sides, key=SPLITS.index) for digest, sides in read_sides(path).items()}
+
+
+def read_sides(path: Path) -> dict[bytes, set[str]]:
+    """Content hash → all splits in which it stands, from ``splits.csv``: more than one where given splits leak.
+
+    Raises:
+        DataError: Missing or damaged.
+    """
+    found: dict[bytes, set[str]] = defaultdict(set)
     for digest, split, _ in _rows(path):
-        found[digest] = SPLITS[min(SPLITS.index(split), SPLITS.index(found.get(digest, split)))]
-    return found
+        found[digest].add(split)
+    return dict(found)
 
 
 def read_labels(path: Path) -> list[tuple[bytes, str]]:
@@ -140,8 +145,11 @@ def _rows(path: Path) -> list[tuple[bytes, str, str]]:
         raise DataError(f"{path} must hold the splits of a run and cannot be read ({error}); train again") from error
 
 
-def components(records: Sequence[Record]) -> npt.NDArray[np.int64]:
-    """For each record the number of its component: records that share content or group, directly or over others."""
+def components(records: Sequence[Record], alike: Indices | None = None) -> Indices:
+    """For each record the number of its component, int64 ``(N,)``.
+
+    Records that share content, pixels (the number in `alike`) or group are one component, directly or over others.
+    """
     parent = list(range(len(records)))
 
     def root(i: int) -> int:
@@ -150,9 +158,10 @@ def components(records: Sequence[Record]) -> npt.NDArray[np.int64]:
             i = parent[i]
         return i
 
-    first: dict[bytes | str, int] = {}
-    for i, record in enumerate(records):
-        for key in (record.content_hash, record.group):
+    first: dict[bytes | str | int, int] = {}
+    pixels: Sequence[int | None] = [None] * len(records) if alike is None else alike.tolist()
+    for i, (record, same) in enumerate(zip(records, pixels, strict=True)):
+        for key in (record.content_hash, same, record.group):
             if key is not None:
                 low, high = sorted((root(first.setdefault(key, i)), root(i)))
                 parent[high] = low
@@ -166,10 +175,12 @@ class _Division:
     Components that reach into another split already (the same picture in a given test split) stay as they are.
     """
 
-    def __init__(self, records: Sequence[Record], codes: Codes, parts: Sequence[int]) -> None:
+    def __init__(
+        self, records: Sequence[Record], codes: Codes, parts: Sequence[int], alike: Indices | None = None
+    ) -> None:
         self.records, self.codes, self.parts = records, codes, parts
         self.members: dict[int, list[int]] = defaultdict(list)
-        for i, number in enumerate(components(records)):
+        for i, number in enumerate(components(records, alike)):
             self.members[int(number)].append(i)
         self.members = {n: own for n, own in self.members.items() if not codes[own].any()}
         self.labels = {n: Counter(records[i].label for i in own) for n, own in self.members.items()}

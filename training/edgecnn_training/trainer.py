@@ -16,11 +16,11 @@ from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, locations, loop, memory, screen, splits, teacher
+from edgecnn_training import confidence, health, locations, loop, memory, screen, splits, teacher
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import evaluate, in_batches
-from edgecnn_training.advice import advice
+from edgecnn_training.advice import advice, repetitions, summary
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.complexity import complexity
@@ -28,9 +28,9 @@ from edgecnn_training.dataset import write_rejected
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.networks import architecture, build, check_reloads, load_network
-from edgecnn_training.pictures import measure_normalization
+from edgecnn_training.pictures import measure_normalization, same_pixels
 from edgecnn_training.recipe import Recipe
-from edgecnn_training.report import figures, page
+from edgecnn_training.report import duplicates, figures, page
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
 
@@ -51,6 +51,7 @@ class Request:
         channels: 1 or 3; None decides by the pictures.
         fit: How pictures are brought to the size.
         split: ``"random"`` or ``"ordered"``.
+        allow_leak: Go on although the test split that the data gives holds pictures of train or validation.
     """
 
     data: str
@@ -61,6 +62,7 @@ class Request:
     channels: int | None = None
     fit: str = "crop"
     split: str = "random"
+    allow_leak: bool = False
 
 
 def train(request: Request) -> bool:
@@ -90,7 +92,12 @@ def train(request: Request) -> bool:
     with screen.counter("reading") as seen:
         data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
     labels = _checked_labels(data.labels)
-    codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed)
+    alike = same_pixels(data.images)[data.rows]
+    codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed, alike=alike)
+    with screen.counter("comparing"):
+        found = health.examine(data, codes, alike)
+    if not request.allow_leak:
+        health.refuse_leak(found)
     keras.utils.set_random_seed(recipe.seed)
     height, width, channels = data.images.shape[1:]
     spec = InputSpec(height, width, channels, fit=request.fit)
@@ -114,17 +121,18 @@ def train(request: Request) -> bool:
         recipe=recipe,
     )
 
-    instructor = teacher.read(info, splits.contents(data.records, codes, "test")) if recipe.teacher else None
+    unseen = splits.contents(data.records, codes, "test") - splits.contents(data.records, codes, "train")
+    instructor = teacher.read(info, unseen) if recipe.teacher else None
 
     def write_tables(folder: Path) -> None:
         splits.write_splits(folder / "splits.csv", data.records, codes)
         write_rejected(folder / "rejected.csv", data.rejected)
+        duplicates.write(folder, found, data.images)
         if instructor is not None:
             instructor.save(folder / teacher.FILE)
 
     run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), write_tables)
-    codes = codes_of(run, data)  # a picture that given splits hold twice now counts for one of them
-    _introduce(run, data, codes)
+    _introduce(run, data, codes, found)
     with run.locked():
         return _fit_and_test(run, model, data, codes, None)
 
@@ -205,27 +213,30 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
     chances, limit = confidence.measure(
         in_batches(scorer, trusted.images, trusted.rows), trusted.class_index, scores, chosen.class_index
     )
+    leaked = health.known(run.path).get(split, 0)
     record = {
         "type": "train",
         "run": str(run.path),
         "split": split,
         "epoch": best.state.epoch,
         "validation_top1": best.state.validation_top1,
+        "leaked": leaked,
         **result.to_record(),
         "calibration": dataclasses.asdict(chances),
         "unknown": dataclasses.asdict(limit),
         "peak_memory_bytes": memory.peak_bytes(),
     }
     runs.write_json(run.path / "result.json", record)
-    screen.emit(record, f"{split} {screen.accuracy(result)}    checkpoint of epoch {best.state.epoch}")
+    flattered = f", flattered by {leaked:,} pictures that it knows" if leaked else ""
+    screen.emit(record, f"{split} {screen.accuracy(result)}{flattered}    checkpoint of epoch {best.state.epoch}")
     screen.say(confidence.told(chances, limit))
     figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
     screen.say(f"report: {page.write(run, data, codes, network, scores)}")
     screen.say(f"next:  edgecnn export {screen.word(run.path)} -o {screen.word(run.path.name + '.onnx')}")
 
 
-def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
-    """Say what is trained on what."""
+def _introduce(run: Run, data: Dataset, codes: Codes, found: health.Health | None = None) -> None:
+    """Say what is trained on what; of a run that goes on, not again what was `found` in its data."""
     info = run.info
     kind = "grey" if info.input.channels == 1 else "RGB"
     original = data.survey.common_size
@@ -233,8 +244,11 @@ def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
     rejected = f"    {len(data.rejected):,} rejected: {run.path / 'rejected.csv'}" if data.rejected else ""
     place = screen.short_path(data.survey.location)
     screen.say(f"{place}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
-    screen.say(_split_table(data, codes, info.split))
-    for note in [*data.notes, *splits.warnings(data.records, codes), *advice(data)]:
+    screen.say(_split_table(data, codes, info.split, sum(health.known(run.path).values())))
+    if found is not None and summary(found):
+        screen.say(summary(found))
+    repeated = repetitions(found, info.split) if found is not None else []
+    for note in [*data.notes, *splits.warnings(data.records, codes), *repeated, *advice(data)]:
         screen.say(f"note: {note}")
     recipe, size = info.recipe, info.complexity
     screen.say(
@@ -243,12 +257,13 @@ def _introduce(run: Run, data: Dataset, codes: Codes) -> None:
     )
 
 
-def _split_table(data: Dataset, codes: Codes, split: str) -> str:
-    """Pictures per class and split, in full up to 40 classes, and their sums."""
+def _split_table(data: Dataset, codes: Codes, split: str, leaked: int) -> str:
+    """Pictures per class and split, in full up to 40 classes, their sums, and how many are on two sides."""
     counts = splits.counts(data.records, codes, data.labels)
     how = {"given": "given by the data", "ordered": "ordered by name", "random": "random"}[split]
     sums = " · ".join(f"{name} {count:,}" for name, count in zip(SPLITS, counts.sum(0), strict=True))
-    lines = [f"  {sums}  ({how}; no picture on two sides)"]
+    sides = "no picture" if leaked == 0 else "1 picture" if leaked == 1 else f"{leaked:,} pictures"
+    lines = [f"  {sums}  ({how}; {sides} on two sides)"]
     if len(data.labels) <= _LISTED_CLASSES:
         rows = [[label, *map("{:,}".format, row)] for label, row in zip(data.labels, counts, strict=True)]
         lines.append(screen.table([["class", *SPLITS], *rows], indent="  "))

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from edgecnn.errors import SinkError, needs, printable
 from edgecnn_training.accuracy import Evaluation
+from edgecnn_training.health import Pair, Seen
 from edgecnn_training.homes import keep_home_clean
+from edgecnn_training.pictures import Images
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MANY_CLASSES = 25  # above this, cells are too small for their numbers
+_PAIRS, _SIDE, _CELL, _ROW, _HEADING = 4, 1.3, 2.9, 1.85, 0.45  # in a row; inches
+_CAPTION = 20  # letters below a picture
 
 
 def curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
@@ -64,6 +69,49 @@ def confusion(path: Path, evaluation: Evaluation, title: str) -> None:
             colour = "white" if shares[row, column] > 0.5 else "black"
             panel.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
     _save(figure, path)
+
+
+def duplicates(path: Path, images: Images, kinds: Mapping[str, Sequence[Pair]]) -> None:
+    """Contact sheet of pictures that are identical or nearly so: a heading for each kind, below it pairs side by side.
+
+    Args:
+        path: The PNG to write, under a temporary name first.
+        images: The cache, whose rows the pairs name.
+        kinds: Pairs to draw under each heading.
+    """
+    lines = [(kind, pairs[i : i + _PAIRS]) for kind, pairs in kinds.items() for i in range(0, len(pairs), _PAIRS)]
+    height = _HEADING * len(kinds) + _ROW * len(lines)
+    width = _CELL * min(_PAIRS, max(len(pairs) for _, pairs in lines)) + 0.2
+    figure = _figure(width, height)
+    figure.set_layout_engine("none")
+    panel = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    top, told = 0.0, ""
+    for kind, pairs in lines:
+        if kind != told:
+            panel.text(0.1, top + 0.33, kind, fontsize=12, fontweight="bold")
+            top, told = top + _HEADING, kind
+        for i, pair in enumerate(pairs):
+            for j, seen in enumerate((pair.first, pair.second)):
+                _picture(panel, images[seen.row], seen, 0.1 + i * _CELL + j * (_SIDE + 0.05), top)
+        top += _ROW
+    panel.set(xlim=(0, width), ylim=(height, 0))
+    panel.axis("off")
+    _save(figure, path)
+
+
+def _picture(panel: Axes, image: Images, seen: Seen, left: float, top: float) -> None:
+    """A picture in a square, with split, label and the end of its name below."""
+    rows, columns, channels = image.shape
+    high, wide = _SIDE * rows / max(rows, columns), _SIDE * columns / max(rows, columns)
+    place = (left, left + wide, top + high, top)
+    pixels = image[..., 0] if channels == 1 else image
+    panel.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto", interpolation="nearest")
+    across, down = [left, left + wide], [top, top + high]
+    panel.plot([*across, *across[::-1], left], [top, *down, top + high, top], color="0.8", linewidth=0.8)
+    label = seen.label if len(seen.label) <= _CAPTION else seen.label[: _CAPTION - 1] + "…"
+    name = seen.name if len(seen.name) <= _CAPTION else "…" + seen.name[1 - _CAPTION :]
+    panel.text(left, top + _SIDE + 0.15, _plain(f"{seen.split}: {label}"), fontsize=8)
+    panel.text(left, top + _SIDE + 0.3, _plain(name), fontsize=7, color="grey")
 
 
 def _figure(width: float, height: float) -> Figure:
