@@ -120,8 +120,10 @@ def _uneven(labels: tuple[str, ...], counts: Counter[str]) -> list[str]:
 
 def _grey(data: Dataset) -> list[str]:
     grey, count = sum(record.grey for record in data.records), len(data.records)
-    if data.images.shape[3] == 1 or grey in (0, count):
+    if data.images.shape[3] == 1 or grey == 0:
         return []
+    if grey == count:
+        return ["the pictures are grey and become RGB, three times the same: the network takes colours"]
     return [
         f"{grey:,} of {count:,} pictures are grey and become RGB; if one class has more of them than another, the "
         "network may go by that: --channels 1 makes all of them grey"

@@ -44,7 +44,7 @@ def train(
         str | None,
         typer.Option(
             help="Size for the network in pixels: 64, or HEIGHTxWIDTH. Default: the pictures' own if all are equal and "
-            "at most 64, else 64."
+            "at most 64, else 64; 224 for a network keras:NAME."
         ),
     ] = None,
     channels: Annotated[int | None, typer.Option(help="1 for grey, 3 for RGB. Default: as the pictures.")] = None,
@@ -54,6 +54,14 @@ def train(
     split: Annotated[
         str | None,
         typer.Option(help="random, or ordered: the last tenths by file name, for bursts and video. Default: random."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="imagenet|PATH|none",
+            help="What a network keras:NAME begins with; its head is trained first, then all of it. Default: none.",
+            show_default=False,
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -86,6 +94,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
+        "weights": weights,
         "teacher": None if teacher is None else str(teacher),
     }
     if resume:
@@ -166,7 +175,7 @@ def export(
 @app.command()
 def architectures() -> None:
     """List the networks."""
-    _list("architectures")
+    _list("architectures", ("keras:NAME", "A network of keras.applications, such as keras:MobileNetV3Small."))
 
 
 @app.command()
@@ -211,11 +220,11 @@ def recipes() -> None:
     _print((name, recipe.read(name).description) for name in recipe.names())
 
 
-def _list(package: str) -> None:
+def _list(package: str, *more: tuple[str, str]) -> None:
     from edgecnn import plugins
 
     full = f"edgecnn_training.{package}"
-    _print((name, plugins.summary(full, name)) for name in plugins.names(full))
+    _print([*((name, plugins.summary(full, name)) for name in plugins.names(full)), *more])
 
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:

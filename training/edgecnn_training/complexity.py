@@ -26,16 +26,21 @@ class Complexity:
 def complexity(model: keras.Model) -> Complexity:
     """Count a built model's trainable parameters and multiply-accumulates."""
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return Complexity(parameters, sum(_macs(layer) for layer in model.layers))
+    return Complexity(parameters, _macs(model))
 
 
 def _macs(layer: keras.Layer) -> int:
-    """Each weight of a kernel is used once per output position."""
-    from keras import layers  # here: runs are opened without Keras, too
+    """Each weight of a kernel is used once per output position; a network inside a network counts its layers."""
+    import keras  # here: runs are opened without Keras, too
+    from keras import layers
 
-    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
-        _, height, width, _ = layer.output.shape
-        return int(height * width * math.prod(layer.kernel.shape))
-    if isinstance(layer, layers.Dense):
-        return math.prod(layer.kernel.shape)
-    return 0
+    if isinstance(layer, keras.Model):
+        return sum(map(_macs, layer.layers))
+    if isinstance(layer, layers.SeparableConv2D):
+        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+    elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)):
+        kernels = [layer.kernel]
+    else:
+        return 0
+    positions = math.prod(layer.output.shape[1:-1])  # 1 of a dense layer on vectors
+    return int(positions * sum(math.prod(kernel.shape) for kernel in kernels))

@@ -21,3 +21,8 @@ def keep_home_clean() -> None:
         ):
             if not theirs.exists():
                 os.environ.setdefault(variable, str(ours / name))
+
+
+def keras_home() -> Path:
+    """Where Keras keeps what it downloads, once `keep_home_clean` was called."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import threading
@@ -21,6 +22,7 @@ from edgecnn_training.accuracy import Scorer, in_batches
 from edgecnn_training.averaging import Weights, averaged_weights, swapped
 from edgecnn_training.batches import Batches, Teacher, Treatment, steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
+from edgecnn_training.finetune import Phase, phase_of, phases
 from edgecnn_training.objective import Objective, top1
 from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
 from edgecnn_training.recipe import Recipe
@@ -123,36 +125,46 @@ def fit(
     """
     recipe, info = run.info.recipe, run.info
     per_epoch = steps_per_epoch(len(splits.train), recipe.batch_size)
-    compile_model(model, recipe, per_epoch * recipe.epochs)
-    step = resume.state.step if resume else 0
+    parts, step = phases(recipe, per_epoch), resume.state.step if resume else 0
+    part, last = phase_of(parts, step), parts[-1].last
+    enter(model, recipe, part)
     if resume:
         resume.restore(model)
         run.rewind_metrics(step)
-    if stopped_early(run.read_metrics(), recipe.patience):
-        return True
-    batches = Batches(
-        splits.train,
-        len(info.labels),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        treatment=Treatment(
-            info.normalization, recipe.augmentation, mixup=recipe.mixup, balance=recipe.balance, teacher=teacher
-        ),
-        first=step,
-        last=per_epoch * recipe.epochs,
+    journal = _Journal(run, splits, Stop(), per_epoch, step)
+    journal.early = stopped_early(run.read_metrics(), recipe.patience, since=parts[-1].first)
+    treatment = Treatment(
+        info.normalization, recipe.augmentation, mixup=recipe.mixup, balance=recipe.balance, teacher=teacher
     )
-    stop = Stop()
-    with stop.on_signals(), screen.bar() as progress:
-        task = progress.add_task("", total=batches.last, completed=step, note="")
-        journal = _Journal(run, splits, stop, per_epoch, step)
+    with journal.stop.on_signals(), screen.bar() as progress:
+        task = progress.add_task("", total=last, completed=step, note="")
         journal.advance = lambda text, note: progress.update(task, description=text, note=note, completed=journal.step)
-        if len(batches):
+        while journal.step < last and not (journal.early or journal.stop.wished):
+            if journal.step == part.last:
+                part = parts[parts.index(part) + 1]
+                enter(model, recipe, part)
+            journal.part = part
+            batches = Batches(
+                splits.train,
+                len(info.labels),
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                treatment=treatment,
+                first=journal.step,
+                last=part.last,
+            )
             model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
         journal.keep_rest()
-    return journal.early or journal.step >= batches.last
+    return journal.early or journal.step >= last
 
 
-def stopped_early(metrics: Sequence[Mapping[str, float]], patience: int) -> bool:
+def enter(model: keras.Model, recipe: Recipe, part: Phase) -> None:
+    """Begin a phase of a run: what is trained, a new optimiser, and its own course of the learning rate."""
+    part.mark(model)
+    compile_model(model, dataclasses.replace(recipe, learning_rate=part.learning_rate(recipe)), part.steps)
+
+
+def stopped_early(metrics: Sequence[Mapping[str, float]], patience: int, *, since: int = 0) -> bool:
     """Whether the last `patience` epochs were no better on validation than one before them.
 
     A function of what ``metrics.jsonl`` holds, so that a resumed run stops where the uninterrupted one does.
@@ -160,8 +172,9 @@ def stopped_early(metrics: Sequence[Mapping[str, float]], patience: int) -> bool
     Args:
         metrics: A line per epoch.
         patience: 0 never stops.
+        since: Step after which epochs count: no run ends before its last phase.
     """
-    found = [line["validation_top1"] for line in metrics if "validation_top1" in line]
+    found = [line["validation_top1"] for line in metrics if "validation_top1" in line and line["step"] > since]
     return 0 < patience < len(found) and max(found[-patience:]) <= max(found[:-patience])
 
 
@@ -172,6 +185,7 @@ class _Journal(keras.callbacks.Callback):
         super().__init__()
         self.run, self.splits, self.stop, self.early = run, splits, stop, False
         self.per_epoch, self.step = per_epoch, step
+        self.part = phase_of(phases(run.info.recipe, per_epoch), step)
         self.advance: Callable[[str, str], None] = lambda text, note: None
         self._note = ""
         self._began = time.monotonic()
@@ -209,14 +223,14 @@ class _Journal(keras.callbacks.Callback):
     def _end_epoch(self, logs: Mapping[str, float]) -> None:
         epoch = self.step // self.per_epoch
         if not math.isfinite(logs["loss"]):
-            rate = self.run.info.recipe.learning_rate
+            rate = self.part.learning_rate(self.run.info.recipe)
             raise UsageError(
                 f"the loss must stay a finite number; it became {logs['loss']} in epoch {epoch}: "
-                f"train again with a --learning-rate below {rate:g}"
+                f"train again with a {self.part.rate_option} below {rate:g}"
             )
         seconds = time.monotonic() - self._began
         values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(seconds, 3)}
-        values |= {"learning_rate": _rate(self.model, self.step - 1)}
+        values |= {"learning_rate": _rate(self.model, self.step - 1 - self.part.first)}
         values |= {"train_loss": float(logs["loss"]), "train_top1": float(logs["top1"])}
         averaged = None
         if self.run.info.recipe.ema:
@@ -225,7 +239,8 @@ class _Journal(keras.callbacks.Callback):
         self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
         self._save(epoch, values.get("validation_top1"), averaged)
         self._show(values)
-        self.early = stopped_early(self.run.read_metrics(), self.run.info.recipe.patience)
+        last = phases(self.run.info.recipe, self.per_epoch)[-1]
+        self.early = stopped_early(self.run.read_metrics(), self.run.info.recipe.patience, since=last.first)
         if self.early:
             screen.progress_line(f"stopped early: no better on validation for {self.run.info.recipe.patience} epochs")
 
@@ -253,7 +268,7 @@ class _Journal(keras.callbacks.Callback):
 
 
 def _rate(model: keras.Model, step: int) -> float:
-    """Learning rate that the batch `step` was trained with."""
+    """Learning rate that the batch `step` was trained with, counted from the beginning of the phase."""
     rate = getattr(model.optimizer, "_learning_rate", None)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return float(keras.ops.convert_to_numpy(rate(step)))

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from edgecnn import plugins
-from edgecnn.errors import UsageError
+from edgecnn.errors import EdgecnnError, UsageError
 from edgecnn.plugins import is_path
+from edgecnn_training import applications
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training.averaging import batch_norms
 from edgecnn_training.checkpoint import Checkpoint
@@ -29,6 +30,8 @@ def architecture(recipe: Recipe) -> Callable[..., keras.Model]:
     Raises:
         UsageError: There is no such architecture, its file cannot be imported, or has no such function.
     """
+    if applications.is_application(recipe.arch):
+        return applications.builder(recipe.arch)
     make: object = getattr(plugins.load(ARCHITECTURES, recipe.arch), "build", None)
     if not callable(make):
         raise UsageError(f"an architecture must have a function build(input_shape, classes); {recipe.arch} has none")
@@ -56,6 +59,8 @@ def build(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Mo
             logits = model(np.zeros((1, *shape), np.float32), training=False)
             fine = bool(keras.ops.is_tensor(logits)) and tuple(logits.shape) == (1, classes)
             fine = fine and keras.backend.standardize_dtype(logits.dtype) == "float32"
+    except EdgecnnError:
+        raise
     except Exception as error:  # a user's own code may raise anything
         raise UsageError(
             f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: "

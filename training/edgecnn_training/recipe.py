@@ -43,6 +43,8 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "batch_norm_momentum": (lambda v: 0 < v < 1, "above 0 and below 1"),
     "ema": (lambda v: 0 <= v < 1, "0 to below 1"),
     "patience": (lambda v: 0 <= v <= 100_000, "0 or more epochs"),
+    "freeze": (lambda v: 0 <= v <= 1, "0 to 1, a share of the epochs"),
+    "fine_tune_rate": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "distill_weight": (lambda v: 0 <= v <= 1, "0 to 1"),
     "distill_temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
@@ -57,7 +59,7 @@ class Recipe:
 
     Attributes:
         description: One line for ``edgecnn recipes``.
-        arch: Name of an architecture, or path of a file with one.
+        arch: Name of an architecture, path of a file with one, or ``keras:NAME`` for one of ``keras.applications``.
         options: What the architecture's ``build`` takes beside the shape, for instance ``dropout``.
         epochs: Passes over the training split.
         min_steps: Epochs are added for small data sets until the run has this many steps.
@@ -82,6 +84,9 @@ class Recipe:
         ema: Share of the old average that an exponential moving average of the weights keeps at each step, such as
             0.999; the averaged network is validated, kept and exported. 0 averages nothing.
         patience: Training stops when so many epochs in a row were no better on validation; 0 trains to the end.
+        weights: What a network ``keras:NAME`` begins with: ``"imagenet"``, the path of a file, or ``"none"``.
+        freeze: Share of the epochs, at the beginning, in which only the head of a network with such weights is trained.
+        fine_tune_rate: Highest learning rate after that, when all its layers are trained.
         teacher: Directory of a finished run on the same data whose network teaches this one; empty for none.
         distill_weight: Share of the loss that compares with the teacher; the rest compares with the labels.
         distill_temperature: Both networks' logits are divided by it before they are compared.
@@ -113,6 +118,9 @@ class Recipe:
     batch_norm_momentum: float = 0.9
     ema: float = 0.0
     patience: int = 0
+    weights: str = "none"
+    freeze: float = 0.2
+    fine_tune_rate: float = 1e-4
     teacher: str = ""
     distill_weight: float = 0.7
     distill_temperature: float = 4.0

@@ -15,8 +15,20 @@ from edgecnn.card import MAX_CARD_BYTES, InputSpec, checked_labels
 from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
+from edgecnn_training import (
+    applications,
+    confidence,
+    finetune,
+    health,
+    locations,
+    loop,
+    memory,
+    pretrained,
+    screen,
+    splits,
+    teacher,
+)
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, health, locations, loop, memory, screen, splits, teacher
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import evaluate, in_batches
@@ -80,6 +92,7 @@ def train(request: Request) -> bool:
         recipe = dataclasses.replace(recipe, arch=str(Path(recipe.arch).absolute()))
     if recipe.teacher:
         recipe = dataclasses.replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
+    recipe = dataclasses.replace(recipe, weights=pretrained.absolute(recipe.weights))
     if request.run is not None and request.run.exists():
         raise runs.exists(request.run)
     _check_input(request)
@@ -89,8 +102,10 @@ def train(request: Request) -> bool:
     architecture(recipe)  # what is wrong with it, or with the teacher, is told before any picture is read
     if recipe.teacher:
         Run.open(Path(recipe.teacher))
+    size, kind = applications.input_for(recipe.arch, request.size, request.channels)
+    start = pretrained.read(recipe, size)
     with screen.counter("reading") as seen:
-        data = load_dataset(request.data, size=request.size, channels=request.channels, fit=request.fit, progress=seen)
+        data = load_dataset(request.data, size=size, channels=kind, fit=request.fit, progress=seen)
     labels = _checked_labels(data.labels)
     alike = same_pixels(data.images)[data.rows]
     codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed, alike=alike)
@@ -102,6 +117,8 @@ def train(request: Request) -> bool:
     height, width, channels = data.images.shape[1:]
     spec = InputSpec(height, width, channels, fit=request.fit)
     model = build(recipe, (spec.height, spec.width, spec.channels), len(data.labels))
+    if start is not None:
+        start.put_into(model)
     check_reloads(model)
     chosen = pictures(data, codes, "train")
     asked, recipe = recipe, _with_epochs(recipe, len(chosen))
@@ -113,7 +130,7 @@ def train(request: Request) -> bool:
     info = RunInfo(
         labels=labels,
         input=spec,
-        normalization=measure_normalization(chosen),
+        normalization=applications.normalization(recipe.arch) or measure_normalization(chosen),
         data_location=data.survey.location,
         data_hash=data.survey.data_hash,
         split="given" if any(record.split for record in data.records) else request.split,
@@ -130,6 +147,8 @@ def train(request: Request) -> bool:
         duplicates.write(folder, found, data.images)
         if instructor is not None:
             instructor.save(folder / teacher.FILE)
+        if start is not None:
+            start.write(folder)
 
     run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), write_tables)
     _introduce(run, data, codes, found)
@@ -167,6 +186,8 @@ def _resume(run: Run, data: str | None) -> bool:
     keras.utils.set_random_seed(recipe.seed)
     spec = run.info.input
     model = build(recipe, (spec.height, spec.width, spec.channels), len(run.info.labels))
+    if newest is None:
+        pretrained.begin_again(run, model)
     _introduce(run, dataset, codes)
     step, epoch = (newest.state.step, newest.state.epoch) if newest else (0, 0)
     screen.say(f"resuming after {step:,} steps, {epoch} of {recipe.epochs} epochs done")
@@ -255,6 +276,8 @@ def _introduce(run: Run, data: Dataset, codes: Codes, found: health.Health | Non
         f"{recipe.arch}  {size.parameters:,} parameters, {size.macs / 1e6:.1f} M MACs "
         f"at {info.input.width}×{info.input.height}, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
     )
+    if phases := finetune.described(recipe):
+        screen.say(phases)
 
 
 def _split_table(data: Dataset, codes: Codes, split: str, leaked: int) -> str:
@@ -309,6 +332,6 @@ def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 def _free_name(data: str, arch: str) -> Path:
     stem = Path(locations.place(data)).name.partition(".")[0] or "run"
-    network = Path(arch).stem
+    network = Path(arch.removeprefix(applications.PREFIX)).stem
     candidates = (Path("runs") / (f"{stem}-{network}" + (f"-{i}" if i > 1 else "")) for i in range(1, 100_000))
     return next(path for path in candidates if not path.exists())
