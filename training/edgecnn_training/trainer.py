@@ -87,46 +87,22 @@ def train(request: Request) -> bool:
         UsageError: An option without meaning, or a run that exists.
         DataError: The data set cannot be used.
     """
-    recipe = recipes.read(request.recipe, request.changes)
-    if is_path(recipe.arch):
-        recipe = dataclasses.replace(recipe, arch=str(Path(recipe.arch).absolute()))
-    if recipe.teacher:
-        recipe = dataclasses.replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
-    recipe = dataclasses.replace(recipe, weights=pretrained.absolute(recipe.weights))
-    if request.run is not None and request.run.exists():
-        raise runs.exists(request.run)
-    _check_input(request)
-    path = request.run or _free_name(request.data, recipe.arch)
-    if locations.holds(request.data, path):
-        raise UsageError(f"a run must lie outside of its data; {path} lies in {request.data}: name another with --run")
-    architecture(recipe)  # what is wrong with it, or with the teacher, is told before any picture is read
-    if recipe.teacher:
-        Run.open(Path(recipe.teacher))
-    size, kind = applications.input_for(recipe.arch, request.size, request.channels)
+    recipe = _recipe_of(request)
+    path = _new_place(request, recipe)
+    size, channels = applications.input_for(recipe.arch, request.size, request.channels)
     start = pretrained.read(recipe, size)
     with screen.counter("reading") as seen:
-        data = load_dataset(request.data, size=size, channels=kind, fit=request.fit, progress=seen)
+        data = load_dataset(request.data, size=size, channels=channels, fit=request.fit, progress=seen)
     labels = _checked_labels(data.labels)
-    alike = same_pixels(data.images)[data.rows]
-    codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed, alike=alike)
-    with screen.counter("comparing"):
-        found = health.examine(data, codes, alike)
-    if not request.allow_leak:
-        health.refuse_leak(found)
+    codes, found = _divided(request, recipe, data)
     keras.utils.set_random_seed(recipe.seed)
-    height, width, channels = data.images.shape[1:]
-    spec = InputSpec(height, width, channels, fit=request.fit)
-    model = build(recipe, (spec.height, spec.width, spec.channels), len(data.labels))
+    height, width, depth = data.images.shape[1:]
+    spec = InputSpec(height, width, depth, fit=request.fit)
+    model = build(recipe, (height, width, depth), len(labels))
     if start is not None:
         start.put_into(model)
     check_reloads(model)
     chosen = pictures(data, codes, "train")
-    asked, recipe = recipe, _with_epochs(recipe, len(chosen))
-    if recipe.epochs > asked.epochs:
-        screen.say(
-            f"note: {recipe.epochs} epochs instead of {asked.epochs}, to make {asked.min_steps:,} steps of so few "
-            f"pictures; --epochs {asked.epochs} is quicker"
-        )
     info = RunInfo(
         labels=labels,
         input=spec,
@@ -135,13 +111,12 @@ def train(request: Request) -> bool:
         data_hash=data.survey.data_hash,
         split="given" if any(record.split for record in data.records) else request.split,
         complexity=complexity(model),
-        recipe=recipe,
+        recipe=_with_epochs(recipe, len(chosen)),
     )
-
     unseen = splits.contents(data.records, codes, "test") - splits.contents(data.records, codes, "train")
     instructor = teacher.read(info, unseen) if recipe.teacher else None
 
-    def write_tables(folder: Path) -> None:
+    def fill(folder: Path) -> None:
         splits.write_splits(folder / "splits.csv", data.records, codes)
         write_rejected(folder / "rejected.csv", data.rejected)
         duplicates.write(folder, found, data.images)
@@ -150,10 +125,50 @@ def train(request: Request) -> bool:
         if start is not None:
             start.write(folder)
 
-    run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), write_tables)
+    run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), fill)
     _introduce(run, data, codes, found)
     with run.locked():
         return _fit_and_test(run, model, data, codes, None)
+
+
+def _recipe_of(request: Request) -> Recipe:
+    """The recipe, with paths that are found from everywhere."""
+    recipe = recipes.read(request.recipe, request.changes)
+    return dataclasses.replace(
+        recipe,
+        arch=str(Path(recipe.arch).absolute()) if is_path(recipe.arch) else recipe.arch,
+        teacher=str(Path(recipe.teacher).absolute()) if recipe.teacher else "",
+        weights=pretrained.absolute(recipe.weights),
+    )
+
+
+def _new_place(request: Request, recipe: Recipe) -> Path:
+    """Where the run is to lie. What is wrong with the request is told here, before any picture is read."""
+    if request.run is not None and request.run.exists():
+        raise runs.exists(request.run)
+    _check_input(request)
+    path = request.run or _free_name(request.data, recipe.arch)
+    if locations.holds(request.data, path):
+        raise UsageError(f"a run must lie outside of its data; {path} lies in {request.data}: name another with --run")
+    architecture(recipe)
+    if recipe.teacher:
+        Run.open(Path(recipe.teacher))
+    return path
+
+
+def _divided(request: Request, recipe: Recipe, data: Dataset) -> tuple[Codes, health.Health]:
+    """The split of each picture, and what is there twice.
+
+    Raises:
+        DataError: A test split that the data gives leaks, and that is not allowed.
+    """
+    alike = same_pixels(data.images)[data.rows]
+    codes = splits.assign(data.records, method=request.split, seed=recipe.split_seed, alike=alike)
+    with screen.counter("comparing"):
+        found = health.examine(data, codes, alike)
+    if not request.allow_leak:
+        health.refuse_leak(found)
+    return codes, found
 
 
 def resume(path: Path, data: str | None) -> bool:
@@ -297,8 +312,13 @@ def _split_table(data: Dataset, codes: Codes, split: str, leaked: int) -> str:
 
 
 def _with_epochs(recipe: Recipe, count: int) -> Recipe:
-    """More epochs for few pictures, up to the recipe's least number of steps."""
+    """More epochs for few pictures, up to the recipe's least number of steps; that is told."""
     least = math.ceil(recipe.min_steps / steps_per_epoch(count, recipe.batch_size))
+    if least > recipe.epochs:
+        screen.say(
+            f"note: {least} epochs instead of {recipe.epochs}, to make {recipe.min_steps:,} steps of so few "
+            f"pictures; --epochs {recipe.epochs} is quicker"
+        )
     return dataclasses.replace(recipe, epochs=max(recipe.epochs, least), min_steps=0)
 
 
