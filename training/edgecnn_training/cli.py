@@ -74,6 +74,9 @@ def train(
             "--allow-leak", help="Go on although DATA's own test split holds pictures of train or validation."
         ),
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Whether to write TensorBoard's files into the run.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted --run.")] = False,
 ) -> None:
     """Train a network on pictures of your own; makes a run directory."""
@@ -99,7 +102,7 @@ def train(
         start_keras("to train")
         from edgecnn_training import trainer
 
-        finished = trainer.resume(run, data)
+        finished = trainer.resume(run, data, tensorboard=tensorboard)
     else:
         if data is None:
             raise UsageError("DATA must be named, for instance: edgecnn train photos/")
@@ -119,6 +122,7 @@ def train(
             fit=fit or "crop",
             split=split or "random",
             allow_leak=allow_leak,
+            tensorboard=tensorboard,
         )
         finished = trainer.train(request)
     if not finished:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -103,8 +104,24 @@ class Splits:
     validation: Pictures
 
 
+class Observer(Protocol):
+    """What watches a training; it must change nothing of it and raise nothing."""
+
+    def begin(self, network: keras.Model, batches: Batches, step: int) -> None:
+        """Called before the first batch; `step` of the run's batches were trained before."""
+
+    def epoch(self, network: keras.Model, values: Mapping[str, float], scores: Floats | None) -> None:
+        """Called after each epoch, before its checkpoint, with its metrics and the validation pictures' scores."""
+
+
 def fit(
-    run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None, *, teacher: Teacher | None = None
+    run: Run,
+    model: keras.Model,
+    splits: Splits,
+    resume: Checkpoint | None,
+    *,
+    teacher: Teacher | None = None,
+    observer: Observer | None = None,
 ) -> bool:
     """Train to the end of the recipe, until validation has got no better for long enough, or until Ctrl-C.
 
@@ -114,6 +131,7 @@ def fit(
         splits: What to train and validate on.
         resume: Continue from here; None begins.
         teacher: What the recipe's distillation compares with.
+        observer: Watches.
 
     Returns:
         True when the training is done, False when interrupted; a checkpoint holds what was reached.
@@ -127,6 +145,7 @@ def fit(
     step = resume.state.step if resume else 0
     if resume:
         resume.restore(model)
+    if run.metrics.exists():  # even without a checkpoint: a kill may come between the first line and the first one
         run.rewind_metrics(step)
     if stopped_early(run.read_metrics(), recipe.patience):
         return True
@@ -141,10 +160,13 @@ def fit(
         first=step,
         last=per_epoch * recipe.epochs,
     )
+    if observer is not None:
+        observer.begin(model, batches, step)
     stop = Stop()
     with stop.on_signals(), screen.bar() as progress:
         task = progress.add_task("", total=batches.last, completed=step, note="")
         journal = _Journal(run, splits, stop, per_epoch, step)
+        journal.observer = observer
         journal.advance = lambda text, note: progress.update(task, description=text, note=note, completed=journal.step)
         if len(batches):
             model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
@@ -173,6 +195,8 @@ class _Journal(keras.callbacks.Callback):
         self.run, self.splits, self.stop, self.early = run, splits, stop, False
         self.per_epoch, self.step = per_epoch, step
         self.advance: Callable[[str, str], None] = lambda text, note: None
+        self.observer: Observer | None = None
+        self._scores: Floats | None = None
         self._note = ""
         self._began = time.monotonic()
 
@@ -223,6 +247,8 @@ class _Journal(keras.callbacks.Callback):
             averaged = averaged_weights(self.model, self.splits.train, self.run.info.normalization)
         values |= self._validate(averaged)
         self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
+        if self.observer is not None:
+            self.observer.epoch(self.model, values, self._scores)
         self._save(epoch, values.get("validation_top1"), averaged)
         self._show(values)
         self.early = stopped_early(self.run.read_metrics(), self.run.info.recipe.patience)
@@ -235,7 +261,7 @@ class _Journal(keras.callbacks.Callback):
             return {}
         scorer = keras_scorer(self.model, self.run.info.normalization)
         with swapped(self.model, averaged) if averaged is not None else nullcontext():
-            scores = in_batches(scorer, pictures.images, pictures.rows)
+            self._scores = scores = in_batches(scorer, pictures.images, pictures.rows)
         truth = pictures.class_index
         own = scores[np.arange(len(truth)), truth]
         return {
