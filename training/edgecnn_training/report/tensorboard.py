@@ -25,17 +25,18 @@ from edgecnn.errors import MissingExtraError
 from edgecnn_training import screen
 from edgecnn_training.batches import Batches
 from edgecnn_training.features import features
-from edgecnn_training.pictures import Floats, Images, Indices, Normalization, Pictures
+from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
 from edgecnn_training.report import hparams, projector
 from edgecnn_training.report.activity import Activity, numpy_of, variable_tags
 from edgecnn_training.report.events import EventFile
 from edgecnn_training.report.graph import graph_def
 from edgecnn_training.report.sheet import contact_sheet
+from edgecnn_training.report.subject import evenly
 from edgecnn_training.run import Run
 
 FOLDER = "tensorboard"
 _HISTOGRAMS, _SHEETS = 30, 10  # in a run: TensorBoard keeps 50 and 10 of a kind
-_LOOKED_AT = 16  # pictures for activations and gradients
+_LOOKED_AT = 8  # pictures for activations and gradients
 _SHOWN = 25  # pictures in a sheet, which TensorBoard shows quite small
 
 
@@ -181,7 +182,7 @@ class TensorBoard:
 
     def _project(self, network: keras.Model, held_out: HeldOut) -> None:
         pictures, names = held_out.pictures, projector.as_words(self.run.info.labels)
-        chosen = _some(len(pictures), projector.MOST)
+        chosen = evenly(len(pictures), projector.MOST)
         rows = pictures.rows[chosen]
         found = features(network, self.run.info.normalization, pictures.images, rows)
         if found is None:
@@ -228,13 +229,6 @@ class TensorBoard:
                 f"note: TensorBoard shows no activations and gradients of {self.run.info.recipe.arch} "
                 f"({type(error).__name__}: {reason})"
             )
-
-
-def _some(count: int, most: int) -> Indices:
-    """At most so many of `count`, in order, always the same ones."""
-    if count <= most:
-        return np.arange(count, dtype=np.int64)
-    return np.sort(np.random.default_rng(0).choice(count, most, replace=False)).astype(np.int64)
 
 
 def _pixels(images: Floats, normalization: Normalization) -> Images:
