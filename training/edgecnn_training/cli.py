@@ -82,6 +82,9 @@ def train(
             "--allow-leak", help="Go on although DATA's own test split holds pictures of train or validation."
         ),
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Whether to write TensorBoard's files into the run.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted --run.")] = False,
 ) -> None:
     """Train a network on pictures of your own; makes a run directory."""
@@ -108,7 +111,7 @@ def train(
         start_keras("to train")
         from edgecnn_training import trainer
 
-        finished = trainer.resume(run, data)
+        finished = trainer.resume(run, data, tensorboard=tensorboard)
     else:
         if data is None:
             raise UsageError("DATA must be named, for instance: edgecnn train photos/")
@@ -128,6 +131,7 @@ def train(
             fit=fit or "crop",
             split=split or "random",
             allow_leak=allow_leak,
+            tensorboard=tensorboard,
         )
         finished = trainer.train(request)
     if not finished:

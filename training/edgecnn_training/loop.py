@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -105,8 +106,24 @@ class Splits:
     validation: Pictures
 
 
+class Observer(Protocol):
+    """What watches a training; it must change nothing of it and raise nothing."""
+
+    def begin(self, network: keras.Model, batches: Batches, step: int) -> None:
+        """Called before the first batch; `step` of the run's batches were trained before."""
+
+    def epoch(self, network: keras.Model, values: Mapping[str, float], scores: Floats | None) -> None:
+        """Called after each epoch, before its checkpoint, with its metrics and the validation pictures' scores."""
+
+
 def fit(
-    run: Run, model: keras.Model, splits: Splits, resume: Checkpoint | None, *, teacher: Teacher | None = None
+    run: Run,
+    model: keras.Model,
+    splits: Splits,
+    resume: Checkpoint | None,
+    *,
+    teacher: Teacher | None = None,
+    observer: Observer | None = None,
 ) -> bool:
     """Train to the end of the recipe, until validation has got no better for long enough, or until Ctrl-C.
 
@@ -116,6 +133,7 @@ def fit(
         splits: What to train and validate on.
         resume: Continue from here; None begins.
         teacher: What the recipe's distillation compares with.
+        observer: Watches.
 
     Returns:
         True when the training is done, False when interrupted; a checkpoint holds what was reached.
@@ -130,8 +148,10 @@ def fit(
     enter(model, recipe, part)
     if resume:
         resume.restore(model)
+    if run.metrics.exists():  # even without a checkpoint: a kill may come between the first line and the first one
         run.rewind_metrics(step)
     journal = _Journal(run, splits, Stop(), per_epoch, step)
+    journal.observer = observer
     journal.early = stopped_early(run.read_metrics(), recipe.patience, since=parts[-1].first)
     treatment = Treatment(
         info.normalization, recipe.augmentation, mixup=recipe.mixup, balance=recipe.balance, teacher=teacher
@@ -153,6 +173,8 @@ def fit(
                 first=journal.step,
                 last=part.last,
             )
+            if observer is not None and journal.step == step:
+                observer.begin(model, batches, step)
             model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
         journal.keep_rest()
     return journal.early or journal.step >= last
@@ -187,6 +209,8 @@ class _Journal(keras.callbacks.Callback):
         self.per_epoch, self.step = per_epoch, step
         self.part = phase_of(phases(run.info.recipe, per_epoch), step)
         self.advance: Callable[[str, str], None] = lambda text, note: None
+        self.observer: Observer | None = None
+        self._scores: Floats | None = None
         self._note = ""
         self._began = time.monotonic()
 
@@ -237,6 +261,8 @@ class _Journal(keras.callbacks.Callback):
             averaged = averaged_weights(self.model, self.splits.train, self.run.info.normalization)
         values |= self._validate(averaged)
         self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
+        if self.observer is not None:
+            self.observer.epoch(self.model, values, self._scores)
         self._save(epoch, values.get("validation_top1"), averaged)
         self._show(values)
         last = phases(self.run.info.recipe, self.per_epoch)[-1]
@@ -250,7 +276,7 @@ class _Journal(keras.callbacks.Callback):
             return {}
         scorer = keras_scorer(self.model, self.run.info.normalization)
         with swapped(self.model, averaged) if averaged is not None else nullcontext():
-            scores = in_batches(scorer, pictures.images, pictures.rows)
+            self._scores = scores = in_batches(scorer, pictures.images, pictures.rows)
         truth = pictures.class_index
         own = scores[np.arange(len(truth)), truth]
         return {

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from edgecnn_training.networks import architecture, build, check_reloads, load_n
 from edgecnn_training.pictures import measure_normalization, same_pixels
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import duplicates, figures, page
+from edgecnn_training.report.tensorboard import HeldOut, TensorBoard
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
 
@@ -64,6 +66,7 @@ class Request:
         fit: How pictures are brought to the size.
         split: ``"random"`` or ``"ordered"``.
         allow_leak: Go on although the test split that the data gives holds pictures of train or validation.
+        tensorboard: Whether TensorBoard's files are written.
     """
 
     data: str
@@ -75,6 +78,7 @@ class Request:
     fit: str = "crop"
     split: str = "random"
     allow_leak: bool = False
+    tensorboard: bool = True
 
 
 def train(request: Request) -> bool:
@@ -128,7 +132,7 @@ def train(request: Request) -> bool:
     run = runs.create(path, info, runs.environment(recipe.seed, info.data_hash), fill)
     _introduce(run, data, codes, found)
     with run.locked():
-        return _fit_and_test(run, model, data, codes, None)
+        return _fit_and_test(run, model, data, codes, None, tensorboard=request.tensorboard)
 
 
 def _recipe_of(request: Request) -> Recipe:
@@ -171,12 +175,13 @@ def _divided(request: Request, recipe: Recipe, data: Dataset) -> tuple[Codes, he
     return codes, found
 
 
-def resume(path: Path, data: str | None) -> bool:
+def resume(path: Path, data: str | None, *, tensorboard: bool = True) -> bool:
     """Go on with an interrupted run, by its own recipe and splits.
 
     Args:
         path: The run's directory.
         data: Where its data lies now; None is where it lay.
+        tensorboard: Whether TensorBoard's files are written.
 
     Returns:
         True when it is finished, False when it was interrupted again.
@@ -186,10 +191,10 @@ def resume(path: Path, data: str | None) -> bool:
     """
     run = Run.open(path)
     with run.locked():
-        return _resume(run, data)
+        return _resume(run, data, tensorboard)
 
 
-def _resume(run: Run, data: str | None) -> bool:
+def _resume(run: Run, data: str | None, tensorboard: bool) -> bool:
     newest, damaged = checkpoints.newest_whole(run.checkpoints)
     for checkpoint in damaged:
         screen.say(f"note: {checkpoint.path} is damaged and left out; the checkpoint before it is used")
@@ -206,7 +211,7 @@ def _resume(run: Run, data: str | None) -> bool:
     _introduce(run, dataset, codes)
     step, epoch = (newest.state.step, newest.state.epoch) if newest else (0, 0)
     screen.say(f"resuming after {step:,} steps, {epoch} of {recipe.epochs} epochs done")
-    return _fit_and_test(run, model, dataset, codes, newest)
+    return _fit_and_test(run, model, dataset, codes, newest, tensorboard=tensorboard)
 
 
 def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
@@ -222,10 +227,17 @@ def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
         )
 
 
-def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None) -> bool:
+def _fit_and_test(
+    run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None, *, tensorboard: bool
+) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
     instructor = teacher.load(run) if run.info.recipe.teacher else None
-    finished = loop.fit(run, model, chosen, newest, teacher=instructor)
+    with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
+        finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
+        return _finished(run, data, codes, finished, board)
+
+
+def _finished(run: Run, data: Dataset, codes: Codes, finished: bool, board: TensorBoard | None) -> bool:
     metrics = run.read_metrics()
     if metrics:
         figures.curves(run.path / "curves.png", metrics)
@@ -234,11 +246,11 @@ def _fit_and_test(run: Run, model: keras.Model, data: Dataset, codes: Codes, new
         screen.say(f"stopped after {step:,} steps; checkpoint saved in {run.checkpoints}")
         screen.say(f"next:  edgecnn train --run {screen.word(run.path)} --resume")
         return False
-    _report_test(run, data, codes)
+    _report_test(run, data, codes, board)
     return True
 
 
-def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
+def _report_test(run: Run, data: Dataset, codes: Codes, board: TensorBoard | None) -> None:
     best = checkpoints.best(run.checkpoints)
     split, chosen = held_out(data, codes)
     network = load_network(run, best)
@@ -263,6 +275,10 @@ def _report_test(run: Run, data: Dataset, codes: Codes) -> None:
         "peak_memory_bytes": memory.peak_bytes(),
     }
     runs.write_json(run.path / "result.json", record)
+    if board is not None:
+        names = [record.name for record, code in zip(data.records, codes, strict=True) if SPLITS[code] == split]
+        top1 = {"validation": best.state.validation_top1, split: result.top1}
+        board.end(network, HeldOut(split, chosen, names, scores), top1, best.state.step)
     flattered = f", flattered by {leaked:,} pictures that it knows" if leaked else ""
     screen.emit(record, f"{split} {screen.accuracy(result)}{flattered}    checkpoint of epoch {best.state.epoch}")
     screen.say(confidence.told(chances, limit))
