@@ -26,6 +26,7 @@ ROWS = {
     "mnist-lecture-a": ("mnist", "--recipe", "lecture"),
     "mnist-mlp": ("mnist", "--recipe", "lecture", "--arch", "mlp"),
     "mnist-softmax": ("mnist", "--recipe", "lecture", "--arch", "softmax"),
+    "cifar10-small": ("cifar10/cifar10-jpeg.tar.xz", "--recipe", "cifar10"),
     "notmnist-small": ("notmnist/notMNIST_small.tar.gz", "--arch", "small"),
     "sign-digits-ordered": ("sign-digits/sign-digits.tar", "--arch", "small", "--split", "ordered"),
     "sign-digits-random": ("sign-digits/sign-digits.tar", "--arch", "small", "--split", "random"),
@@ -71,7 +72,7 @@ def measure(row: str, data: Path, folder: Path, extra: list[str]) -> dict[str, o
 def main() -> None:
     """Measure the rows asked for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with mnist/, notmnist/, sign-digits/")
+    parser.add_argument("data", type=Path, help="folder with mnist/, cifar10/, notmnist/, sign-digits/")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seed", default="0")
     parser.add_argument("-o", "--output", type=Path, help="write JSON here, a row as soon as it is measured")
