@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from PIL import Image as PILImage
-
-from edgecnn_training import splits
+from edgecnn_training import health, splits
 from edgecnn_training.advice import advice
 from edgecnn_training.dataset import reasons
 from edgecnn_training.examples import SPLITS
-from edgecnn_training.report import tiles
-from edgecnn_training.report.markup import Html, element, facts, heading, note, path, prose, section, table, text
+from edgecnn_training.report.markup import Html, element, heading, note, path, prose, section, table, text
+from edgecnn_training.report.repeated import repeated
 from edgecnn_training.report.subject import Subject
 
 _LISTED = 40
-_EXAMPLES = 5
 _REJECTED = 20
 _HOW = {
     "given": "The data set brings its own splits.",
@@ -30,15 +27,20 @@ def data(subject: Subject) -> Html:
     return section(
         "data",
         "Data",
-        prose(
-            f"{len(found.records):,} pictures, {len(found.labels):,} classes. {_HOW[info.split]} No picture is on two "
-            "sides: the network is measured on what it has not seen."
-        ),
+        prose(f"{len(found.records):,} pictures, {len(found.labels):,} classes. {_HOW[info.split]} {_sides(subject)}"),
         _counts(subject),
         *_notes(subject),
         *_left_out(subject),
-        *_health(subject),
+        *repeated(subject),
     )
+
+
+def _sides(subject: Subject) -> str:
+    known = sum(health.known(subject.path).values())
+    if known:
+        what = "1 picture stands" if known == 1 else f"{known:,} pictures stand"
+        return f"{what} on two sides: accuracy is flattered."
+    return "No picture is on two sides: the network is measured on what it has not seen."
 
 
 def _counts(subject: Subject) -> Html:
@@ -82,43 +84,6 @@ def _left_out(subject: Subject) -> list[Html]:
         else []
     )
     return [heading(f"Left out: {len(rejected):,}"), table(("name", "reason"), rows, left=2), *more]
-
-
-def _health(subject: Subject) -> list[Html]:
-    """What a check of the data has found, whatever it is: ``health.json`` and ``duplicates.png``, where they exist."""
-    found = subject.read_json("health.json")
-    parts = [facts((_words(key), _value(value)) for key, value in found.items())] if found else []
-    try:
-        with PILImage.open(subject.path / "duplicates.png") as picture:
-            parts.append(tiles.sheet(picture, "pictures that are nearly the same"))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, PILImage.DecompressionBombError) as error:
-        parts.append(note(f"duplicates.png cannot be shown: {error}"))
-    return [heading("Health of the data"), *parts] if parts else []
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
-
-
-def _value(value: object) -> Html:
-    if isinstance(value, Mapping):
-        return _list([f"{_words(str(key))}: {one}" for key, one in value.items()])
-    if isinstance(value, list):
-        more = [f"… {len(value) - _EXAMPLES:,} more"] if len(value) > _EXAMPLES else []
-        return _list([*map(_one, value[:_EXAMPLES]), *more]) if value else text("none")
-    return text(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _one(value))
-
-
-def _one(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(key))} {_one(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return " = ".join(map(_one, value))
-    return (
-        {True: "yes", False: "no", None: "–"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
-    )
 
 
 def _list(lines: Sequence[str]) -> Html:

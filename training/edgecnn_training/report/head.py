@@ -63,6 +63,11 @@ def _accuracy(subject: Subject) -> Html:
     ]
     if abs(found.macro - found.top1) >= 0.01:
         lines.append(f"If every class counts alike, however few pictures it has: {screen.percent(found.macro)}.")
+    leaked = subject.read_json("result.json").get("leaked")
+    if leaked:
+        lines.append(
+            f"It is flattered: {leaked} of these pictures are identical to ones that the network learned from."
+        )
     if subject.split == "validation":
         lines.append(
             "The data has no test split: the best checkpoint was chosen on these very pictures, which flatters it."
