@@ -127,7 +127,7 @@ def body(arch: str, shape: tuple[int, int, int], options: Mapping[str, object]) 
     if unknown:
         raise UsageError(f"options of {arch} must be among {', '.join(allowed)}; received {', '.join(unknown)}")
     image = keras.Input(shape)
-    pixels = keras.ops.take(image, _BLUE_FIRST, axis=-1) if _blue_first(arch) else image
+    pixels = keras.ops.take(image, _BLUE_FIRST, axis=-1) if blue_first(arch) else image
     try:
         network = factory(include_top=False, weights=None, input_tensor=pixels, input_shape=shape, **own)
     except (ValueError, TypeError) as error:
@@ -167,8 +167,9 @@ def preprocess(arch: str, images: np.ndarray[tuple[int, ...], np.dtype[np.float3
     return sys.modules[_factory(arch).__module__].preprocess_input(images.copy())  # it writes into what it gets
 
 
-def _blue_first(arch: str) -> bool:
-    return _preprocessing(arch)[1]
+def blue_first(arch: str) -> bool:
+    """Whether the network's first layer has its weights in the order B, G, R."""
+    return is_application(arch) and _preprocessing(arch)[1]
 
 
 def _preprocessing(arch: str) -> tuple[Normalization, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from edgecnn_training import applications
 from edgecnn_training.pictures import Floats, Images
 from edgecnn_training.report import tiles
 from edgecnn_training.report.markup import Html, element, note, prose, section
@@ -20,6 +21,8 @@ def filters(subject: Subject) -> Html:
         line = "The first layer with weights is no plain convolution or dense layer of grey or RGB: nothing to show."
         return section("filters", "First filters", note(line))
     kind, kernels = found
+    if applications.blue_first(subject.run.info.recipe.arch):
+        kernels = kernels[:, :, ::-1]
     shown = [tiles.picture(image, f"{kind} {i}") for i, image in enumerate(as_pictures(kernels[..., :_SHOWN]), start=1)]
     count, (height, width) = kernels.shape[3], kernels.shape[:2]
     more = f"; the first {_SHOWN} of {count} are shown" if count > _SHOWN else ""
