@@ -193,6 +193,7 @@ def test_training_ends_with_a_report_whose_figures_are_those_of_the_result(train
     info = json.loads((trained / "run.json").read_text())
     assert f"{info['parameters']:,}" in read.prose
     assert f"{info['macs'] / 1e6:,.1f} M" in read.prose
+    assert "tell 5×5 places apart" in read.prose  # 20×20, halved twice
     assert ["class", "train", "validation", "test", "all"] in read.rows
     assert ["all", "144", "18", "18", "180"] in read.rows
     for row in (["epochs", "4", "30"], ["rotate", "0.0", "10.0"], ["arch", "micro", "small"]):

@@ -93,12 +93,14 @@ def activation(subject: Subject) -> Html:
             "which these maps need; the network small, for one, does."
         )
         return section("activation", _TITLE, note(line))
+    height, width = head.body.output_shape[1:3]
     right, wrong = _surest_right(subject), subject.mistakes[:_MISTAKES]
     parts = [
         prose(
             "The orange places spoke most for the answer that was given (class activation maps). They should lie on "
             "the thing itself: if they lie on the background or at the edge, the network has learned where the "
-            "pictures were taken and not what is on them."
+            f"pictures were taken and not what is on them. The last layers tell {width}×{height} places apart; between "
+            "them the colour is smoothed, and all over orange means that no place counted more than another."
         )
     ]
     for title, those in (("Right answers", right), ("Mistakes", wrong)):
