@@ -180,7 +180,7 @@ def on_a_full_disk(tmp_path: Path, *command: object, **environment: Path) -> sub
 
 def test_a_full_disk_under_the_run_is_told_and_the_last_checkpoint_stays(tmp_path: Path, small_disk: Path) -> None:
     data = photos(tmp_path / "data", cat=40, dog=40)
-    options = ("--arch", "micro", "--epochs", 40, "--size", 20)
+    options = ("--arch", "micro", "--epochs", 40, "--size", 20, "--no-tensorboard")  # which would take the room
     end = on_a_full_disk(tmp_path, "train", data, "--run", small_disk / "run", *options)
     assert end.returncode == 3
     assert "Traceback" not in end.stderr
