@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from edgecnn_training import near
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 from PIL import ImageFilter
@@ -59,19 +59,23 @@ def test_the_search_finds_exactly_the_pairs_that_all_against_all_finds(
 
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), channels=st.sampled_from([1, 3]))
+@example(seed=489, channels=1)  # a pair at 0.96996
 def test_pairs_are_those_whose_pixels_correlate_among_those_with_like_hashes(seed: int, channels: int) -> None:
     rng = np.random.default_rng(seed)
     scenes = [scene(int(rng.integers(4)), 24, channels).astype(float) for _ in range(25)]
     images = np.stack([s + rng.normal(0, rng.integers(1, 30), s.shape) for s in scenes]).clip(0, 255).astype(np.uint8)
     _, small = near.shrink(images, np.arange(25))
     hashes = [int(value) for value in near.hashes(small)]
-    expected = set()
+    surely, perhaps = set(), set()
     for i, j in combinations(range(25), 2):
-        alike = np.corrcoef(small[i].ravel(), small[j].ravel())[0, 1] >= 0.97
-        colours = np.corrcoef(images[i].ravel(), images[j].ravel())[0, 1] >= 0.9
-        if (hashes[i] ^ hashes[j]).bit_count() <= 6 and alike and colours:
-            expected.add((i, j))
-    assert pairs(images).keys() == expected
+        alike = np.corrcoef(small[i].ravel(), small[j].ravel())[0, 1] - 0.97
+        colours = np.corrcoef(images[i].ravel(), images[j].ravel())[0, 1] - 0.9
+        if (hashes[i] ^ hashes[j]).bit_count() <= 6:
+            if min(alike, colours) > 1e-4:
+                surely.add((i, j))
+            if min(alike, colours) > -1e-4:  # correlations are rounded to 4 digits
+                perhaps.add((i, j))
+    assert surely <= pairs(images).keys() <= perhaps
 
 
 def resaved(image: Pixels) -> Pixels:

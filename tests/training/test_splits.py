@@ -63,12 +63,9 @@ def test_no_content_and_no_group_is_on_two_sides_and_every_class_is_trained(meth
 @settings(max_examples=30, deadline=None)
 @given(records=data_sets(), draw=st.data(), seed=st.integers(0, 2**32))
 def test_the_same_pixels_in_other_files_are_never_on_two_sides(method, records, draw, seed):
-    others = st.one_of(st.none(), st.integers(0, 9))  # of every class, and where the content is another
-    shared = draw.draw(st.lists(others, min_size=len(records), max_size=len(records)))
-    alike = np.array([len(records) + i if key is None else key for i, key in enumerate(shared)])
-    alike[[record.name.startswith("IMG") for record in records]] += (
-        100  # plain pictures stay apart: classes keep enough
-    )
+    shared = draw.draw(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=len(records), max_size=len(records)))
+    alone = [key is None or item.name.startswith("IMG") for key, item in zip(shared, records, strict=True)]
+    alike = np.array([10 + i if own else key for i, (own, key) in enumerate(zip(alone, shared, strict=True))])
     codes = splits.assign(records, method=method, seed=seed, alike=alike)
     keys = dict(zip(map(id, records), alike.tolist(), strict=True))
     assert all(len(found) == 1 for found in sides(records, codes, lambda r: keys[id(r)]).values())
