@@ -12,6 +12,7 @@
       duplicates.csv  duplicates.png     pairs of such pictures, where there are any
       metrics.jsonl      a line per epoch
       teacher.keras      the network it learns from, where there is one
+      weights.json       where the weights came from that it began with, and their hash, if they were not random
       checkpoints/       see `edgecnn_training.checkpoint`
       result.json        accuracy on the test split
       report.html        all of it on one page, see `edgecnn_training.report.page`

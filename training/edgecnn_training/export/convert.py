@@ -44,6 +44,7 @@ def to_onnx(model: keras.Model, spec: InputSpec, normalization: Normalization) -
     """
     tf = needs("tensorflow", "train", "to export")
     tf2onnx = needs("tf2onnx", "train", "to export")
+    _keep_constants(model)
     mean = np.asarray(normalization.mean, np.float32)
     scale = np.float32(1) / np.asarray(normalization.std, np.float32)
     signature = [tf.TensorSpec([None, spec.height, spec.width, spec.channels], tf.uint8, name=INPUT)]
@@ -58,6 +59,20 @@ def to_onnx(model: keras.Model, spec: InputSpec, normalization: Normalization) -
     except (ValueError, NotImplementedError, RuntimeError, KeyError) as error:
         raise ModelError(f"the network cannot be written as ONNX: {error}") from error
     return _checked(_folded(graph))
+
+
+def _keep_constants(model: keras.Model) -> None:
+    """Have what `Normalization` layers were adapted to written into the graph, inner networks' too.
+
+    Keras holds it as tensors of its own beside the variables, and tf2onnx makes inputs of such tensors.
+    """
+    from keras import Model, layers
+
+    for layer in model.layers:
+        if isinstance(layer, Model):
+            _keep_constants(layer)
+        elif isinstance(layer, layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def _folded(graph: onnx.ModelProto) -> onnx.ModelProto:
