@@ -15,9 +15,13 @@ start_keras("to test")
 import keras  # noqa: E402  # started above
 from edgecnn_training import applications, networks  # noqa: E402
 from edgecnn_training.complexity import complexity  # noqa: E402
+from edgecnn_training.export.convert import to_onnx  # noqa: E402
 from edgecnn_training.features import feature_network  # noqa: E402
+from edgecnn_training.pictures import Normalization  # noqa: E402
 from edgecnn_training.recipe import Recipe  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
+from edgecnn.card import InputSpec  # noqa: E402
 from edgecnn.errors import UsageError  # noqa: E402
 
 SMALLEST = Recipe(arch="keras:MobileNetV2", options={"alpha": 0.35})
@@ -117,6 +121,20 @@ def test_grey_pictures_are_refused_with_what_to_do(edgecnn: Edgecnn, tmp_path: P
     done = edgecnn("train", tmp_path, "--arch", "keras:MobileNetV2", "--channels", "1")
     assert done.code == 2
     assert "received --channels 1: leave it out, grey pictures then become RGB" in done.err
+
+
+def test_a_network_that_normalizes_by_itself_is_exported_with_the_mean_and_the_variance_it_was_adapted_to() -> None:
+    layer = keras.layers.Normalization(axis=3)
+    inner = keras.Sequential([keras.Input((4, 4, 3)), layer, keras.layers.GlobalAveragePooling2D()])
+    model = keras.Sequential([keras.Input((4, 4, 3)), inner, keras.layers.Dense(2)])
+    layer.set_weights([np.array([90.0, 120.0, 60.0]), np.array([400.0, 100.0, 900.0]), layer.get_weights()[2]])
+    layer.finalize_state()
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
+    graph = to_onnx(model, InputSpec(4, 4, 3), Normalization((0.0,) * 3, (1.0,) * 3))
+    assert [entry.name for entry in graph.graph.input] == ["image"]
+    (scores,) = ReferenceEvaluator(graph).run(None, {"image": images})
+    expected = keras.ops.softmax(model(images.astype(np.float32)))
+    assert scores == pytest.approx(np.asarray(expected), abs=1e-5)
 
 
 def test_the_list_of_architectures_names_them(edgecnn: Edgecnn) -> None:
