@@ -14,6 +14,8 @@ told once, and the training goes on.
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ from edgecnn_training.run import Run
 FOLDER = "tensorboard"
 _HISTOGRAMS, _SHEETS = 30, 10  # in a run: TensorBoard keeps 50 and 10 of a kind
 _LOOKED_AT = 8  # pictures for activations and gradients
+_ROOM_BYTES = 64 << 20
 _SHOWN = 25  # pictures in a sheet, which TensorBoard shows quite small
 
 
@@ -82,6 +85,7 @@ class TensorBoard:
         """
         self._batches = batches
         with self._kept_going():
+            self._check_room()
             for name in ("", "train", *(["validation"] if len(self.validation) else [])):
                 self._files[name] = EventFile(self._folder / name, step + 1 if name else 0)
             for tag, content in hparams.session_start(self.run.info.recipe.to_values()).items():
@@ -106,6 +110,7 @@ class TensorBoard:
             return
         epoch, step = int(values["epoch"]), int(values["step"])
         with self._kept_going():
+            self._check_room()
             for key, value in values.items():
                 name, _, tag = key.partition("_")
                 if name in self._files and tag:
@@ -197,6 +202,11 @@ class TensorBoard:
             "name": [held_out.names[i] for i in chosen],
         }
         projector.write(self._folder, f"{held_out.split} pictures", found, pictures.take(chosen), columns)
+
+    def _check_room(self) -> None:
+        """Leave the last of a disk to the checkpoints, without which a training is lost."""
+        if shutil.disk_usage(self.run.path).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, f"the last {_ROOM_BYTES >> 20} MB of a disk are left to the checkpoints")
 
     def _flush(self) -> None:
         for file in self._files.values():
