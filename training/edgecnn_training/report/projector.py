@@ -18,9 +18,9 @@ from PIL import Image as PILImage
 from edgecnn.errors import printable
 from edgecnn_training.pictures import Floats, Images
 
-MOST = 2_000
+MOST = 1_000
 """Pictures: the browser computes the distances of all pairs."""
-_THUMBNAIL = 64  # pixels at most; with `MOST` pictures the sprite has 2,880, and browsers take 8,192
+_THUMBNAIL = 64  # pixels at most; with `MOST` pictures the sprite has 2,048, and browsers take 8,192
 _PAPER = 128
 
 
