@@ -6,7 +6,7 @@
 `--by content` deals the pictures of each class out at random; identical pictures are one group and stay together. `--by
 blocks` cuts each class, in natural order of the file names, into contiguous blocks: where consecutive pictures are of
 one person, each person is tested by a network that has not seen them; the tenth before a block, counted in a circle, is
-the validation split.
+the validation split. Recipes are compared by validation.
 
 Each fold is one `edgecnn train` and one `edgecnn export`, as anyone would type them; the file that export wrote
 predicts its fold. Nothing is chosen by a fold: not the recipe, not the epoch (validation chooses it). Pooled over the
@@ -57,10 +57,11 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """What a fold's file got right, by the pictures' numbers; Keras's accuracy; the seconds of the training."""
+    """What a fold's file got right, by the pictures' numbers; Keras's accuracies; the seconds of the training."""
 
     right: dict[int, bool]
     float_top1: float
+    validation_top1: float
     precision: str
     seconds: float
     parameters: int
@@ -134,7 +135,7 @@ def run_fold(folder: Path, pictures: Sequence[Picture], chosen: Sequence[str], o
             writer.writerow((f"pictures/{picture.file}", picture.label, split, picture.content))
     shutil.rmtree(run, ignore_errors=True)
     began = time.monotonic()
-    edgecnn("train", manifest, "--run", run, *options)
+    trained = edgecnn("train", manifest, "--run", run, *options)
     seconds = time.monotonic() - began
     told = edgecnn("export", run, "-o", model)
     parameters = json.loads((run / "run.json").read_text())["parameters"]
@@ -144,7 +145,7 @@ def run_fold(folder: Path, pictures: Sequence[Picture], chosen: Sequence[str], o
         for i in tested:
             said = classifier.predict(folder / "pictures" / pictures[i].file).label
             right[i] = said == pictures[i].label
-    return Fold(right, told["float_top1"], told["precision"], seconds, parameters)
+    return Fold(right, told["float_top1"], trained["validation_top1"], told["precision"], seconds, parameters)
 
 
 def edgecnn(*arguments: object) -> dict[str, object]:
@@ -199,7 +200,8 @@ def main() -> None:
                 print(
                     f"fold {number}  {arch:10} {fold.precision:8} {sum(fold.right.values()):5,} of "
                     f"{len(fold.right):5,}  {sum(fold.right.values()) / len(fold.right):.4f}  float "
-                    f"{fold.float_top1:.4f}  training {fold.seconds / 60:.1f} min",
+                    f"{fold.float_top1:.4f}  validation {fold.validation_top1:.4f}  "
+                    f"training {fold.seconds / 60:.1f} min",
                     flush=True,
                 )
                 if asked.output:
@@ -212,7 +214,8 @@ def main() -> None:
         total = len(right)
         print(
             f"{arch}: {sum(right.values()) / total:.2%} of {total:,} (95 % interval {low:.2%} to {high:.2%}), "
-            f"folds {np.mean(each):.2%} ± {np.std(each, ddof=1) if len(each) > 1 else 0:.2%}, "
+            f"folds {np.mean(each):.2%} ± {np.std(each, ddof=1) if len(each) > 1 else 0:.2%}, validation "
+            f"{np.mean([fold.validation_top1 for fold in found[arch].values()]):.2%}, "
             f"{next(iter(found[arch].values())).parameters:,} parameters"
         )
     for other in asked.arch[1:]:

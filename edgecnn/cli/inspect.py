@@ -78,8 +78,9 @@ def _accuracy(claims: Json) -> str:
     match claims:
         case {"top1": float(top1), "n": int(n), "interval": [float(low), float(high)], "split": str(split), **others}:
             text = f"top-1 {top1:.2%} of {n:,} {split} pictures, 95 % interval {low:.2%} to {high:.2%}"
-            before = others.get("float_top1")
-            return text + (f"; {before:.2%} before quantisation" if isinstance(before, float) else "")
+            before, leaked = others.get("float_top1"), others.get("leaked")
+            text += f"; {before:.2%} before quantisation" if isinstance(before, float) else ""
+            return text + (f"; flattered by {leaked:,} it knew" if isinstance(leaked, int) and leaked else "")
     return ""
 
 

@@ -1,5 +1,6 @@
 """notMNIST: train from the large part, test from the small one, nothing on both sides, labels spread evenly."""
 
+import io
 from collections import Counter
 
 import made
@@ -10,6 +11,7 @@ from edgecnn_training.examples import Example, Rejected
 from edgecnn_training.splits import assign, counts, warnings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from edgecnn.errors import DataError, UsageError
 
@@ -116,13 +118,34 @@ def test_of_equal_pictures_one_is_chosen_under_its_first_label(tmp_path):
     assert set(contents.values()) == {1}
 
 
-def test_what_is_no_picture_is_not_chosen(tmp_path):
+def test_what_is_no_picture_is_not_chosen_and_told(tmp_path):
     whole = made.picture(7, 40, 40)
-    broken = {"A/empty.png": b"", "B/text.png": b"text", "C/cut.png": whole[:-20], "C/tail.png": whole[:-1]}
+    broken = {"A/empty.png": b"", "B/text.png": b"text", "C/cut.png": whole[: len(whole) // 2]}
     location = made.write_notmnist(tmp_path, part(0, 4) | broken, part(500, 1))
     found = survey(f"{location}?train=9&validation=3")
-    assert (len(found.records), found.rejected) == (15, [])
+    assert (len(found.records), {item.name for item in found.rejected}) == (
+        15,
+        {f"notMNIST_large/{name}" for name in broken},
+    )
     assert len([item for item in survey(location).rejected if item.reason]) == 2  # empty and text: header unreadable
+
+
+def test_a_picture_saved_once_more_is_the_same_picture(tmp_path):
+    small, large = part(500, 4), part(0, 10)
+    again = Image.open(io.BytesIO(small["A/0.png"]))
+    large["C/again.bmp"] = saved(again, "BMP")
+    large["B/9.png"] = saved(Image.open(io.BytesIO(large["A/0.png"])), "PNG", compress_level=1)
+    location = made.write_notmnist(tmp_path, large, small)
+    assert "C/again.bmp" not in str([item.name for item in examples(location)])
+    assert "notMNIST_large/C/again.bmp" not in {item.name for item in examples(f"{location}?train=20")}
+    with pytest.raises(UsageError, match=r"train must be at most 24, .* 'B' has 8 different pictures left for it"):
+        survey(f"{location}?train=27&validation=2")
+
+
+def saved(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
 
 
 @settings(max_examples=25, deadline=None)

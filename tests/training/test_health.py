@@ -274,6 +274,9 @@ def test_a_leak_that_is_allowed_is_told_and_stands_in_the_result(edgecnn: Edgecn
     }
     assert "(given by the data; 2 pictures on two sides)" in again.err
     assert "data: 2 identical" not in again.err
+    model = tmp_path / "model.onnx"
+    assert edgecnn("export", run, "-o", model).code == 0
+    assert "; flattered by 2 it knew" in edgecnn("inspect", model, terminal=True).out
 
 
 def test_a_run_without_health_json_is_resumed_as_before(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ def test_a_split_and_a_number_choose_and_the_choice_is_the_same_each_time(edgecn
     assert [name[0] for name in names(tmp_path / "one")] == list("AABBCCDDEEFFGGHHIIJJ")
 
 
+def test_notes_on_the_data_are_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    data = made.write_folder(tmp_path / "data", made.animals() | {"Cat/1.png": made.picture(50)})
+    done = edgecnn("datasets", data, "--save", tmp_path / "out")
+    assert done.code == 0
+    assert "note: labels that differ only in case stay apart: 'Cat', 'cat'" in done.err
+
+
 def test_labels_and_names_lead_nowhere_else(edgecnn: Edgecnn, tmp_path: Path) -> None:
     data = tmp_path / "data"
     made.write_folder(data, {"a.png": made.picture(1), "b/a.png": made.picture(2), "c.png": made.picture(3)})

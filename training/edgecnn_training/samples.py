@@ -41,7 +41,10 @@ def save(location: str, folder: Path, *, split: str | None, each: int | None) ->
         SinkError: The folder cannot be written; what was written of it is removed.
     """
     wanted = _check(location, folder, split, each)
-    names = _chosen(survey(location).records, wanted, each)
+    found = survey(location)
+    for line in found.notes:
+        screen.say(f"note: {line}")
+    names = _chosen(found.records, wanted, each)
     if not names:
         where = f" in the split {wanted}" if wanted else ""
         raise UsageError(f"there must be pictures to save; {location} has none{where}: leave out --split")

@@ -20,7 +20,7 @@ from edgecnn.card import Json
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, loop, networks, run_data, screen
+from edgecnn_training import confidence, health, loop, networks, run_data, screen
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
 from edgecnn_training.calibrate import calibration_rows
 from edgecnn_training.confidence import Calibration, Rejection
@@ -282,6 +282,7 @@ def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[st
         "interval": [low, high],
         "split": material.split,
         "data_hash": info.data_hash,
+        "leaked": health.known(material.run.path).get(material.split, 0),
         "float_top1": exact.result.top1,
         "agreement": _agreement(exact, chosen),
     }
