@@ -10,11 +10,12 @@ from edgecnn.card import InputSpec
 from edgecnn.self_test import SelfTest, picture
 from edgecnn_training.pictures import Floats, Images
 
-COUNT = 12
-"""Pictures of a self-test."""
+COUNT, COUNT_LARGE = 12, 8
+"""Pictures of a self-test; fewer where one has more than `_LARGE` pixels and takes longer: it runs at each load."""
 
 _TRIED, _FEWEST = 1000, 100
 _PIXELS = 64 * 64  # larger pictures cost more: fewer of them are tried
+_LARGE = 48 * 48
 _BATCH = 50
 _MIDDLE, _MARGIN, _SATURATED = 0.6, 0.2, 0.9
 
@@ -33,12 +34,12 @@ def self_test(scores: Scorer, spec: InputSpec) -> SelfTest:
     """
     count = min(_TRIED, max(_FEWEST, _TRIED * _PIXELS // (spec.height * spec.width)))
     rows = [scores(pictures(range(i, min(i + _BATCH, count)), spec)) for i in range(0, count, _BATCH)]
-    seeds = chosen(np.concatenate(rows))
+    seeds = chosen(np.concatenate(rows), COUNT if spec.height * spec.width <= _LARGE else COUNT_LARGE)
     return SelfTest.of(seeds, np.concatenate([scores(pictures([seed], spec)) for seed in seeds]))
 
 
-def chosen(scores: Floats) -> list[int]:
-    """Rows of float32 ``(N, classes)`` that a self-test is made of, best first."""
+def chosen(scores: Floats, count: int = COUNT) -> list[int]:
+    """So many rows of float32 ``(N, classes)`` that a self-test is made of, best first."""
     ordered = np.sort(scores, axis=1)
     highest, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
     badness = np.abs(highest - _MIDDLE) + 1.0 * (margin < _MARGIN) + 1.0 * (highest > _SATURATED)
@@ -49,7 +50,7 @@ def chosen(scores: Floats) -> list[int]:
     first = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - first
-    return [int(i) for i in np.lexsort((badness, rank, badness > 1))[:COUNT]]
+    return [int(i) for i in np.lexsort((badness, rank, badness > 1))[:count]]
 
 
 def pictures(seeds: Sequence[int], spec: InputSpec) -> Images:
