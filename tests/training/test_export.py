@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,14 @@ import onnx
 import pytest
 from command import Edgecnn
 from edgecnn_training.backend import start_keras
-from shapes import write_shapes
+from shapes import images_of, write_shapes
 
 start_keras("to test")
 
 import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop, networks  # noqa: E402
 from edgecnn_training.confidence import tempered  # noqa: E402
-from edgecnn_training.export import exporter, gate  # noqa: E402
+from edgecnn_training.export import exporter  # noqa: E402
 from edgecnn_training.export.candidates import Workshop  # noqa: E402
 from edgecnn_training.export.container import Identity  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
@@ -33,10 +32,6 @@ from edgecnn_training.run import Run  # noqa: E402
 
 from edgecnn import Classifier, plugins  # noqa: E402
 from edgecnn.card import InputSpec, graph_hash  # noqa: E402
-from edgecnn.decode import decode  # noqa: E402
-from edgecnn.errors import ModelError  # noqa: E402
-from edgecnn.preprocess import fit_image  # noqa: E402
-from edgecnn.self_test import picture  # noqa: E402
 
 FLOOR = Path(sys.prefix) / "onnxruntime-floor"
 
@@ -47,10 +42,6 @@ SCORES_OF = (
     "np.save(sys.argv[3], model.scores(images))\n"
     "import onnxruntime; print(onnxruntime.__version__)\n"
 )
-
-
-def pictures(folder: Path) -> np.ndarray:
-    return np.stack([fit_image(decode(p.read_bytes()), 20, 20, 1) for p in sorted(folder.rglob("*.png"))])
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -134,7 +125,7 @@ def test_float32_agrees_with_keras_from_the_file_to_the_score(
     exported: dict[str, Path], trained: Path, shapes: Path
 ) -> None:
     run = Run.open(trained)
-    images = pictures(shapes)
+    images = images_of(shapes)
     model = Classifier(exported["float32"])
     keras_says = loop.keras_scorer(checkpoint.best(run.checkpoints).load(), run.info.normalization)(images)
     keras_says = tempered(keras_says, model.card.more["calibration"]["temperature"])
@@ -197,7 +188,7 @@ def emulator() -> str:
 def test_int8_gives_the_same_scores_on_an_emulated_cpu_without_vnni(
     exported: dict[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
-    images = pictures(shapes)
+    images = images_of(shapes)
     here = Classifier(exported["int8"]).scores(images)
     there = scores_elsewhere([emulator(), "-cpu", "Haswell"], exported["int8"], images, tmp_path)
     assert abs(here - there).max() <= 1e-6
@@ -209,7 +200,7 @@ def test_the_oldest_supported_onnx_runtime_gives_the_same_scores(
 ) -> None:
     if not FLOOR.is_dir():
         pytest.skip(f"needs the oldest ONNX Runtime in {FLOOR}; scripts/test puts it there")
-    images = pictures(shapes)
+    images = images_of(shapes)
     here = Classifier(exported[precision]).scores(images)
     there = scores_elsewhere([], exported[precision], images, tmp_path, PYTHONPATH=str(FLOOR))
     assert abs(here - there).max() <= 1e-6
@@ -226,201 +217,6 @@ def test_export_tells_parity_accuracy_and_the_next_command(edgecnn: Edgecnn, tra
     assert record["bytes"] == (tmp_path / "m.onnx").stat().st_size
     assert Classifier(tmp_path / "m.onnx").card.name == "m"
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
-
-
-@pytest.fixture
-def lossy(trained: Path, tmp_path: Path) -> Path:
-    """A run whose network int8 cannot hold: one channel is a million times the others.
-
-    A dense layer's weights are scaled so that the range of its input, calibrated on all channels, leaves nothing of the
-    small ones. The network itself computes what it did.
-    """
-    path = tmp_path / "lossy"
-    shutil.copytree(trained, path)
-    run = Run.open(path)
-    model = checkpoint.best(run.checkpoints).load()
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    dense = model.layers[-1]
-    gamma, beta, mean, variance = convolutions[-1].get_weights()
-    kernel, bias = dense.get_weights()
-    factor = np.ones(len(gamma), np.float32)
-    factor[0] = 1e4
-    convolutions[-1].set_weights([gamma * factor, beta * factor, mean, variance])
-    dense.set_weights([kernel / factor[:, None], bias])
-    loop.compile_model(model, run.info.recipe, 36)
-    checkpoint.save(run.checkpoints, model, step=99, epoch=4, validation_top1=1.1)
-    return path
-
-
-def test_what_int8_cannot_hold_ships_in_float16_and_the_table_says_why(
-    edgecnn: Edgecnn, lossy: Path, tmp_path: Path
-) -> None:
-    done = edgecnn("export", lossy, "-o", tmp_path / "m.onnx")
-    assert done.code == 0
-    rows = {line.strip("✓ ").split("  ")[0]: line for line in done.err.splitlines() if " KB " in line}
-    assert len(rows) == 9
-    assert all("points on validation" in row for name, row in rows.items() if name.startswith("int8"))
-    assert "✓ float16" in done.err
-    card = Classifier(tmp_path / "m.onnx").card
-    assert card.precision == "float16"
-    assert card.more["accuracy"]["loss"]["measured"] == 0  # type: ignore[index, call-overload]
-
-
-def none_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "passes", lambda loss, max_drop, *, prove: False)
-
-
-def test_auto_writes_float32_and_says_why_where_nothing_passes_on_test(
-    edgecnn: Edgecnn, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    none_passes(monkeypatch)
-    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--max-drop", "6")
-    assert done.code == 0
-    assert "✓ float32" in done.err
-    assert "more than --max-drop 6" in done.err
-    assert Classifier(tmp_path / "m.onnx").card.precision == "float32"
-    assert json.loads(done.out)["loss"] is None
-
-
-def test_an_explicit_int8_that_loses_too_much_is_exit_7_and_leaves_the_older_file(
-    edgecnn: Edgecnn, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    none_passes(monkeypatch)
-    (tmp_path / "m.onnx").write_bytes(b"the older file")
-    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--quantize", "int8")
-    assert done.code == 7
-    assert "nothing was written" in done.err
-    assert (tmp_path / "m.onnx").read_bytes() == b"the older file"
-
-
-def test_a_proof_that_the_test_pictures_cannot_give_ends_in_float32_and_says_how_many_it_takes(
-    edgecnn: Edgecnn, trained: Path, tmp_path: Path
-) -> None:
-    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--prove", "--max-drop", "6")
-    assert done.code == 0
-    assert "✓ float32" in done.err
-    assert "note: to prove --max-drop 6 takes" in done.err
-    assert "there are 18: hold out more, or raise --max-drop" in done.err
-
-
-def test_float16_keeps_its_weights_in_half_the_bytes(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
-    for precision in ("none", "float16"):
-        options = ("-o", tmp_path / f"{precision}.onnx", "--quantize", precision, "--max-drop", "6")
-        assert edgecnn("export", trained, *options).code == 0
-    small, large = Classifier(tmp_path / "float16.onnx"), tmp_path / "none.onnx"
-    assert small.card.precision == "float16"
-    weights = 4 * int(small.card.more["parameters"])  # type: ignore[call-overload]
-    assert large.stat().st_size - small.path.stat().st_size > 0.4 * weights
-    onnx.checker.check_model(onnx.load(str(small.path)), full_check=True)
-
-
-def resealed(path: Path, change: Callable[[onnx.ModelProto], None], to: Path) -> Path:
-    """A changed file whose card has the hash of the change, so that only the self-test can find it."""
-    model = onnx.load(str(path))
-    change(model)
-    card = json.loads(model.metadata_props[0].value)
-    model.metadata_props[0].value = ""
-    card["graph_sha256"] = graph_hash(model.SerializeToString())
-    model.metadata_props[0].value = json.dumps(card)
-    to.write_bytes(model.SerializeToString())
-    return to
-
-
-def test_a_changed_file_is_refused_by_its_hash(exported: dict[str, Path], tmp_path: Path) -> None:
-    model = bytearray(exported["int8"].read_bytes())
-    where = model.index(onnx.load(str(exported["int8"])).graph.initializer[0].raw_data)
-    model[where] ^= 0x40
-    (tmp_path / "m.onnx").write_bytes(model)
-    with pytest.raises(ModelError, match="it was changed after the export"):
-        Classifier(tmp_path / "m.onnx")
-
-
-def largest_weight(model: onnx.ModelProto) -> None:
-    """One byte of the weights becomes its opposite: the largest one of the last layer."""
-    values = {t.name: t for t in model.graph.initializer}
-    tensor = [t for t in values.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2][-1]
-    weights = bytearray(tensor.raw_data)
-    at = int(np.abs(np.frombuffer(tensor.raw_data, np.int8).astype(int)).argmax())
-    weights[at] = (256 - weights[at]) % 256
-    tensor.raw_data = bytes(weights)
-
-
-def exchanged_labels(model: onnx.ModelProto) -> None:
-    """A doctored graph: the scores of two classes change places."""
-    (node,) = [node for node in model.graph.node if node.op_type == "Softmax"]
-    order = onnx.numpy_helper.from_array(np.array([1, 0, 2]), "order")
-    model.graph.initializer.append(order)
-    swap = onnx.helper.make_node("Gather", [node.input[0], "order"], ["swapped"], axis=1)
-    position = list(model.graph.node).index(node)
-    node.input[0] = "swapped"
-    nodes = [*model.graph.node[:position], swap, *model.graph.node[position:]]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-@pytest.mark.parametrize("change", [largest_weight, exchanged_labels])
-def test_a_change_that_the_hash_was_made_to_fit_fails_the_self_test_at_load(
-    edgecnn: Edgecnn,
-    exported: dict[str, Path],
-    tmp_path: Path,
-    change: Callable[[onnx.ModelProto], None],
-) -> None:
-    path = resealed(exported["int8"], change, tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="must compute here what it computed where it was exported; ONNX Runtime 1"):
-        Classifier(path)
-    Classifier(path, self_test=False).close()
-    done = edgecnn("predict", path, "test:")
-    assert done.code == 4
-    assert "disagrees with the card about" in done.err
-
-
-def test_the_self_test_asks_about_different_labels_with_scores_that_can_move(exported: dict[str, Path]) -> None:
-    for path in exported.values():
-        test = Classifier(path).card.more["self_test"]
-        assert isinstance(test, dict)
-        assert len(test["seeds"]) == 12  # type: ignore[arg-type]
-        firsts = Counter(own[0][0] for own in test["expected"])  # type: ignore[index, union-attr]
-        assert len(firsts) >= 2
-        assert sum(own[0][1] < 0.95 for own in test["expected"]) >= 6  # type: ignore[index, union-attr, operator]
-
-
-@pytest.mark.parametrize("fault", ["batch-norm in training mode", "swapped channels", "calibrated at the wrong scale"])
-def test_what_an_export_may_break_shows_against_keras(fault: str, tmp_path: Path) -> None:
-    keras.utils.set_random_seed(1)
-    shape, labels = (24, 24, 3), ("a", "b", "c", "d")
-    images = np.stack([picture(seed, *shape) for seed in range(256)])
-    kinds = images.mean((1, 2)).argmax(1) + (images.std((1, 2, 3)) > 55)  # something that can be learned
-    model = plugins.load(networks.ARCHITECTURES, "micro").build(shape, 4)
-    normalization = Normalization((110.0, 110.0, 110.0), (70.0, 70.0, 70.0))
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(normalization(images), kinds, epochs=12, batch_size=16, verbose=0)
-    known = Pictures(images, np.arange(len(images)), kinds)
-    keras_says = loop.keras_scorer(model, normalization)(images)
-    spec = InputSpec(*shape)
-    workshop = Workshop(tmp_path, Identity("m", labels, spec), known, known)
-    workshop.exact(to_onnx(model, spec, normalization))
-    assert gate.disagreement(workshop.quantized(Scheme("int8")).validation, keras_says) == ""
-    if fault == "calibrated at the wrong scale":
-        dark = Pictures((images / 255).round().astype(np.uint8), known.rows, kinds)
-        workshop = Workshop(tmp_path, Identity("m", labels, spec), dark, known)
-        broken = workshop.quantized(Scheme("int8"))
-    else:
-        broken = workshop.exact(to_onnx(broken_model(model, fault), spec, normalization))
-    assert "of 256 pictures only, where 90 % are needed" in gate.disagreement(broken.validation, keras_says)
-
-
-def broken_model(model: keras.Model, fault: str) -> keras.Model:
-    """The network with a mistake that an exporter might make."""
-    image = keras.Input(model.input_shape[1:])
-    if fault == "swapped channels":
-        return keras.Model(image, model(image[..., ::-1]))
-    rng, clone = np.random.default_rng(1), keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    for layer in clone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):  # statistics of the batch at hand, not those kept
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma, beta, mean + rng.normal(0, 1, mean.shape), variance * 4])
-    return clone
 
 
 def test_a_file_that_disagrees_with_keras_is_not_written(
