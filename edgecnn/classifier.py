@@ -25,7 +25,8 @@ from edgecnn.errors import ImageError, ModelError, SourceError, UsageError
 from edgecnn.frames import Image
 from edgecnn.prediction import Prediction, Scores
 from edgecnn.preprocess import fit_image
-from edgecnn.prescan import TensorInfo
+from edgecnn.scan.contents import TensorInfo
+from edgecnn.scan.sizes import FREE_SIDE
 from edgecnn.session import Session, open_session
 
 INPUT, OUTPUT = "image", "scores"
@@ -43,11 +44,15 @@ class Classifier:
         path: The ``.onnx`` file that ``edgecnn export`` wrote.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default.
+        allow_any_op: Also run operators that edgecnn does not know, with a warning; for a file you trust.
 
     Attributes:
         path: The file.
         card: What the file says of itself.
         device: Where it computes: ``"cpu"`` or ``"cuda"``.
+
+    Warns:
+        UserWarning: With `allow_any_op`, the model has such operators.
 
     Raises:
         ModelError: No such file, or one that is refused; the message says why and what to do.
@@ -56,11 +61,18 @@ class Classifier:
         UsageError: `device` or `threads` has no meaning.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        allow_any_op: bool = False,
+    ) -> None:
         self.path = pathlib.Path(path)
         try:
             model = _read(self.path)
-            prescan.check(model)
+            prescan.check(model, allow_any_op=allow_any_op)
             self.card = _read_card(model)
             oldest = self.card.more.get("min_onnxruntime")
             self._session = open_session(
@@ -193,7 +205,8 @@ def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str,
         raise ModelError(f"a model must have one {what} named {name!r}; it has none: export the model again")
     tensor = found[0]
     fits = len(tensor.shape) == len(shape) + 1 and all(
-        isinstance(axis, str) or axis == length for axis, length in zip(tensor.shape[1:], shape, strict=True)
+        length <= FREE_SIDE if isinstance(axis, str) else axis == length
+        for axis, length in zip(tensor.shape[1:], shape, strict=True)
     )
     if len(found) != 1 or tensor.name != name or tensor.dtype != dtype or not fits:
         rule = f"one {what} named {name!r}, {dtype} (N, {', '.join(map(str, shape))})"

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import typer
 
 from edgecnn import plugins
+from edgecnn.cli.options import AllowAnyOp
 from edgecnn.errors import ImageError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, metavar="N", help="Threads for one inference; 1 unless given.")
     ] = None,
+    allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.
 
@@ -75,7 +77,7 @@ def predict(
     with (
         contextlib.ExitStack() as outermost,
         _guarded_stdout(),
-        Classifier(model, device=device, threads=threads) as classifier,
+        Classifier(model, device=device, threads=threads, allow_any_op=allow_any_op) as classifier,
     ):
         source = open_source(*sources)
         if source.live:
