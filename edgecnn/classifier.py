@@ -25,7 +25,8 @@ from edgecnn.errors import ImageError, ModelError, SourceError, UsageError
 from edgecnn.frames import Image
 from edgecnn.prediction import Prediction, Scores
 from edgecnn.preprocess import fit_image
-from edgecnn.prescan import TensorInfo
+from edgecnn.scan.contents import TensorInfo
+from edgecnn.scan.sizes import FREE_SIDE
 from edgecnn.self_test import SelfTest, check
 from edgecnn.session import Session, open_session
 
@@ -45,11 +46,15 @@ class Classifier:
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default.
         self_test: Whether the file is asked, on the very device that will predict, what its card says it answers.
+        allow_any_op: Also run operators that edgecnn does not know, with a warning; for a file you trust.
 
     Attributes:
         path: The file.
         card: What the file says of itself.
         device: Where it computes: ``"cpu"`` or ``"cuda"``.
+
+    Warns:
+        UserWarning: With `allow_any_op`, the model has such operators.
 
     Raises:
         ModelError: No such file, one that is refused, or one that computes other scores here than where it was
@@ -66,11 +71,12 @@ class Classifier:
         device: str = "auto",
         threads: int | None = None,
         self_test: bool = True,
+        allow_any_op: bool = False,
     ) -> None:
         self.path = pathlib.Path(path)
         try:
             model = _read(self.path)
-            prescan.check(model)
+            prescan.check(model, allow_any_op=allow_any_op)
             self.card = _read_card(model)
             oldest = self.card.more.get("min_onnxruntime")
             self._session = open_session(
@@ -212,7 +218,8 @@ def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str,
         raise ModelError(f"a model must have one {what} named {name!r}; it has none: export the model again")
     tensor = found[0]
     fits = len(tensor.shape) == len(shape) + 1 and all(
-        isinstance(axis, str) or axis == length for axis, length in zip(tensor.shape[1:], shape, strict=True)
+        length <= FREE_SIDE if isinstance(axis, str) else axis == length
+        for axis, length in zip(tensor.shape[1:], shape, strict=True)
     )
     if len(found) != 1 or tensor.name != name or tensor.dtype != dtype or not fits:
         rule = f"one {what} named {name!r}, {dtype} (N, {', '.join(map(str, shape))})"

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DeviceError, MissingExtraError, ModelError, UsageError, needs
-from edgecnn.prescan import TensorInfo
+from edgecnn.scan.contents import TensorInfo
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -12,6 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from edgecnn import protobuf
+from edgecnn.classifier import MAX_MODEL_BYTES
+from edgecnn.scan import contents, operators, sizes
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
 DOCUMENTS = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -139,3 +143,26 @@ def test_no_file_names_a_place_on_the_machine_it_was_written_on() -> None:
     assert len(texts) > 50
     found = {path.name: MACHINE.findall(data.decode("utf-8", "replace")) for path, data in texts.items()}
     assert {name: places for name, places in found.items() if places} == {}
+
+
+def test_the_operators_and_limits_of_the_guide_are_those_of_the_program() -> None:
+    guide = (CHECKOUT / "docs/security.md").read_text(encoding="utf-8")
+    head, listed = guide.split("## Operators\n")
+    assert re.findall(r"`([\w.]+)`", listed.split("\n\n", 1)[1]) == sorted(operators.RULES)
+    assert listed.startswith(f"{len(operators.RULES)}, ")
+    table = dict(re.findall(r"^\| (.+?) \| ([\d,]+)", head, re.MULTILINE))
+    limits = {
+        "nodes": contents.MAX_NODES,
+        "weights and constants": contents.MAX_TENSORS,
+        "fields of the file": contents.MAX_FIELDS,
+        "inputs and outputs": contents.MAX_INPUTS,
+        "metadata": contents.MAX_METADATA_BYTES >> 20,
+        "everything but the weights": contents.MAX_STRUCTURE_BYTES >> 20,
+        "a name": protobuf.MAX_TEXT_BYTES,
+        "axes of a tensor": contents.MAX_RANK,
+        "graphs within graphs": contents.MAX_DEPTH,
+        "numbers that are needed at a time for one picture": sizes.MAX_LIVE_ELEMENTS,
+        "work for one picture, in multiply-adds": sizes.MAX_WORK,
+        "the file": MAX_MODEL_BYTES >> 30,
+    }
+    assert table == {name: f"{limit:,}" for name, limit in limits.items()}

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecnn.cli.options import AllowAnyOp
 from edgecnn.errors import ModelError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgecnn.card import Json, ModelCard
-    from edgecnn.prescan import Outline, TensorInfo
+    from edgecnn.prescan import Outline
+    from edgecnn.scan.contents import TensorInfo
 
 
 def inspect(
@@ -24,6 +26,7 @@ def inspect(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with the whole card, also on a terminal.")
     ] = False,
+    allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Show a model's card, inputs, outputs and operators."""
     from edgecnn import prescan
@@ -34,7 +37,7 @@ def inspect(
         raise ModelError(f"{model}: no such file; name the file that `edgecnn export` wrote")
     data = path.read_bytes()
     try:
-        prescan.check(data)
+        prescan.check(data, allow_any_op=allow_any_op)
         outline = prescan.outline(data)
         text = prescan.read_metadata(data).get(KEY)
         card = ModelCard.from_json(text) if text is not None else None

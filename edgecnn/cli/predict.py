@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import typer
 
 from edgecnn import plugins
+from edgecnn.cli.options import AllowAnyOp
 from edgecnn.errors import ImageError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def predict(
         bool,
         typer.Option("--self-test/--no-self-test", help="Ask the model at load what its card says it answers."),
     ] = True,
+    allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.
 
@@ -79,7 +81,7 @@ def predict(
     with (
         contextlib.ExitStack() as outermost,
         _guarded_stdout(),
-        Classifier(model, device=device, threads=threads, self_test=self_test) as classifier,
+        Classifier(model, device=device, threads=threads, self_test=self_test, allow_any_op=allow_any_op) as classifier,
     ):
         source = open_source(*sources)
         if source.live:

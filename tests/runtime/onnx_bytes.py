@@ -6,6 +6,7 @@ Field numbers are those of ``onnx.proto``; the wire format is protobuf's.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +15,11 @@ import numpy.typing as npt
 from edgecnn.card import KEY, graph_hash
 
 UINT8, FLOAT, INT64 = 2, 1, 7
+KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11}
 
 
 def varint(value: int) -> bytes:
-    out = bytearray()
+    out, value = bytearray(), value % (1 << 64)
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
@@ -43,11 +45,31 @@ def int_attribute(name: str, value: int) -> bytes:
     return nested(5, nested(1, name) + number(3, value) + number(20, 2))
 
 
-def weight(name: str, values: npt.NDArray[np.float32 | np.int64]) -> bytes:
-    """TensorProto, as an initializer of a graph."""
+def attribute(name: str, value: int | float | str | Sequence[int] | npt.NDArray[np.generic]) -> bytes:
+    """AttributeProto, as a field of a node."""
+    match value:
+        case int():
+            body = number(3, value) + number(20, 2)
+        case float():
+            body = varint(2 << 3 | 5) + struct.pack("<f", value) + number(20, 1)
+        case str():
+            body = nested(4, value) + number(20, 3)
+        case np.ndarray():
+            body = nested(5, tensor("", value)) + number(20, 4)
+        case _:
+            body = b"".join(number(8, item) for item in value) + number(20, 7)
+    return nested(5, nested(1, name) + body)
+
+
+def tensor(name: str, values: npt.NDArray[np.generic]) -> bytes:
+    """TensorProto."""
     dims = b"".join(number(1, length) for length in values.shape)
-    kind = FLOAT if values.dtype == np.float32 else INT64
-    return nested(5, dims + number(2, kind) + nested(8, name) + nested(9, values.tobytes()))
+    return dims + number(2, KINDS[values.dtype.name]) + nested(8, name) + nested(9, values.tobytes())
+
+
+def weight(name: str, values: npt.NDArray[np.generic]) -> bytes:
+    """TensorProto, as an initializer of a graph."""
+    return nested(5, tensor(name, values))
 
 
 def value_info(field: int, name: str, kind: int, shape: Sequence[int | str]) -> bytes:
@@ -67,13 +89,16 @@ def metadata_props(metadata: dict[str, str]) -> bytes:
 
 
 def linear_graph(
-    weights: npt.NDArray[np.float32], size: tuple[int, int, int], *, names: tuple[str, str] = ("image", "scores")
+    weights: npt.NDArray[np.float32],
+    size: tuple[int | str, int | str, int],
+    *,
+    names: tuple[str, str] = ("image", "scores"),
 ) -> bytes:
     """softmax(mean over pixels of image / 255 @ weights): ``image`` (N, H, W, C) uint8 → ``scores`` (N, classes).
 
     Args:
         weights: float32 ``(C, classes)``.
-        size: ``(H, W, C)``.
+        size: ``(H, W, C)``; a name where a side is free.
         names: Names of the input and the output.
     """
     inside, out = names

@@ -159,6 +159,7 @@ def test_a_model_without_permission_says_so(colors: Path) -> None:
 
 GRAPH = onnx_bytes.linear_graph(onnx_bytes.COLORS, (8, 8, 3))
 OTHER = onnx_bytes.linear_graph(2 * onnx_bytes.COLORS, (8, 8, 3))
+LARGE = {"height": 1025, "width": 8, "channels": 3, "fit": "crop", "filter": "bilinear", "sizes": "fixed"}
 CARD = json.loads(onnx_bytes.card_text(onnx_bytes.color_model()))
 
 
@@ -184,7 +185,15 @@ CARD = json.loads(onnx_bytes.card_text(onnx_bytes.color_model()))
         ),
         (
             onnx_bytes.with_card(GRAPH.replace(b"Softmax", b"Hardmix")),
-            "ONNX Runtime refuses the model: .*Hardmix.*export the model again",
+            "operators must be among .*; received Hardmix: export the model again",
+        ),
+        (
+            onnx_bytes.with_card(GRAPH.replace(b"axis", b"exis")),
+            "ONNX Runtime refuses the model: .*exis.*export the model again",
+        ),
+        (
+            onnx_bytes.with_card(onnx_bytes.linear_graph(onnx_bytes.COLORS, ("H", "W", 3)), input=LARGE),
+            r"one input named 'image', uint8 \(N, 1025, 8, 3\); it has 'image', uint8 \(N, H, W, 3\)",
         ),
     ],
 )

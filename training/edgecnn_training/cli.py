@@ -149,11 +149,19 @@ def evaluate(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Go on although the run has seen some of the pictures.")
     ] = False,
+    allow_any_op: Annotated[
+        bool,
+        typer.Option(
+            "--allow-any-op", help="Also take a model file with operators that edgecnn does not know; if you trust it."
+        ),
+    ] = False,
 ) -> None:
     """Measure the accuracy of a run or of an exported model on labelled pictures."""
     from edgecnn_training import evaluate as evaluation
 
-    evaluation.evaluate_command(model, data, as_json=as_json, confusion=confusion, allow_leak=allow_leak)
+    evaluation.evaluate_command(
+        model, data, as_json=as_json, confusion=confusion, allow_leak=allow_leak, allow_any_op=allow_any_op
+    )
 
 
 @app.command()

@@ -48,7 +48,13 @@ class Subject:
 
 
 def evaluate_command(
-    model: str, data: str, *, as_json: bool = False, confusion: Path | None = None, allow_leak: bool = False
+    model: str,
+    data: str,
+    *,
+    as_json: bool = False,
+    confusion: Path | None = None,
+    allow_leak: bool = False,
+    allow_any_op: bool = False,
 ) -> None:
     """Evaluate, print, and draw the confusion matrix.
 
@@ -58,6 +64,7 @@ def evaluate_command(
         as_json: Print JSON even on a terminal.
         confusion: The PNG to write; None writes into a run's directory, and nothing for a model.
         allow_leak: Go on although the run has trained or validated on some of the pictures.
+        allow_any_op: Also take a model file with operators that edgecnn does not know.
 
     Raises:
         DataError: No such run, data that cannot be used, foreign labels, or pictures the run has seen.
@@ -67,7 +74,7 @@ def evaluate_command(
         raise UsageError(f"--confusion must be a .png file in a folder that exists; received {str(confusion)!r}")
     if confusion is not None and locations.holds(data, confusion):
         raise UsageError(f"--confusion must lie outside of the data; {confusion} lies in {data}: name another file")
-    subject = _open(model)
+    subject = _open(model, allow_any_op)
     spec = subject.input
     with screen.counter("reading") as seen:
         loaded = load_dataset(data, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
@@ -122,7 +129,7 @@ def report(result: Evaluation, split: str) -> str:
     return screen.table(rows) + f"\n{split} {screen.accuracy(result)}"
 
 
-def _open(model: str) -> Subject:
+def _open(model: str, allow_any_op: bool) -> Subject:
     path = Path(model)
     if path.is_dir():
         run = Run.open(path)
@@ -133,7 +140,7 @@ def _open(model: str) -> Subject:
         return Subject(model, run.info.labels, run.info.input, loop.keras_scorer(network, run.info.normalization), run)
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")
-    classifier = Classifier(path)
+    classifier = Classifier(path, allow_any_op=allow_any_op)
     accuracy = classifier.card.more.get("accuracy")
     known = str(accuracy.get("data_hash", "")) if isinstance(accuracy, dict) else ""
     return Subject(model, classifier.card.labels, classifier.card.input, classifier.scores, None, known)

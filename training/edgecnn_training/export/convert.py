@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecnn.card import InputSpec
 from edgecnn.errors import ModelError, needs
+from edgecnn.scan import operators
 from edgecnn_training.export.quantize import fold
 from edgecnn_training.pictures import Normalization
 
@@ -113,6 +114,12 @@ def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(
             f"an exported graph must not draw random numbers; received {', '.join(found)}: augmentation belongs into "
             "the recipe, not into the network"
+        )
+    unknown = sorted({node.op_type for node in graph.graph.node} - set(operators.RULES))
+    if unknown:
+        raise ModelError(
+            f"an exported graph must have operators that edgecnn runs without --allow-any-op; received "
+            f"{', '.join(unknown)}: replace the layer they come from (docs/security.md lists the operators)"
         )
     return graph
 

@@ -1,0 +1,1 @@
+"""What `edgecnn.prescan` is made of: the contents of an ONNX file, known operators, how large tensors get."""
