@@ -107,7 +107,10 @@ def train(
         if run is None:
             raise UsageError("--resume goes on with a run; name it with --run")
         if changed:
-            raise UsageError(f"--resume goes on with the run's own recipe; leave out {', '.join(changed)}")
+            raise UsageError(
+                f"--resume goes on with the run's own recipe and finishes it; leave out {', '.join(changed)}, or start "
+                "another run with them: --run of its own, without --resume"
+            )
         start_keras("to train")
         from edgecnn_training import trainer
 
@@ -191,7 +194,7 @@ def export(
     data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it moved.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
 ) -> None:
-    """Turn a run into one ONNX file, quantised where that loses no accuracy, and prove it."""
+    """Turn a run into one ONNX file, the smallest that loses at most --max-drop points of accuracy, and prove it."""
     from edgecnn_training.backend import start_keras
 
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow

@@ -50,7 +50,8 @@ def read(info: RunInfo, test: Set[bytes]) -> keras.Model:
     if seen:
         raise DataError(
             f"a teacher must not have seen the pictures that its pupil is tested on; {path} has trained or validated "
-            f"on {seen:,} of {len(test):,}: train it on the same data with the same --split and split_seed"
+            f"on {seen:,} of {len(test):,}: train it on the very same data, of which one picture more makes another "
+            "split, with the same --split and split_seed"
         )
     network = networks.load_network(taught, checkpoints.best(taught.checkpoints))
     network.trainable = False

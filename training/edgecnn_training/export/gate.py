@@ -37,6 +37,7 @@ NEAR, SHARE_NEAR = 0.15, 0.9
 """On this share of the pictures all scores must be so near to Keras's."""
 
 _FASTER = 0.95  # a candidate must take less than this share of float32's time to count as faster: below is noise
+_WORTH = 0.9  # a file that takes more than this share of float32's bytes is not worth another number format
 _CLOSE_BYTES = 1.02  # files within two percent count as equally large
 
 
@@ -112,7 +113,7 @@ def order(exact: Standing, others: Sequence[Standing], target: str, max_drop: fl
             (one for one in fit if one.milliseconds < _FASTER * exact.milliseconds), key=lambda one: one.milliseconds
         )
     allowed = TARGETS[target]
-    fit = [one for one in fit if one.name in allowed and one.size_bytes < exact.size_bytes]
+    fit = [one for one in fit if one.name in allowed and one.size_bytes <= _WORTH * exact.size_bytes]
     if not fit:
         return []
     smallest = min(one.size_bytes for one in fit)
@@ -131,7 +132,7 @@ def why_not(one: Standing, exact: Standing, target: str, max_drop: float) -> str
         return "not faster here"
     if one.name not in TARGETS[target]:
         return f"not for {target}"
-    return "no smaller than float32" if one.size_bytes >= exact.size_bytes else ""
+    return "hardly smaller than float32" if one.size_bytes > _WORTH * exact.size_bytes else ""
 
 
 def passes(loss: Loss, max_drop: float, *, prove: bool) -> bool:

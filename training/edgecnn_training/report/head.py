@@ -107,7 +107,9 @@ def _recipe(subject: Subject) -> Html:
     if not changed:
         return note("As the recipe default has it.")
     rows = [[element("code", text(key)), *(text(_setting(of[key])) for of in (own, usual))] for key in changed]
-    others = note("Keys that differ from the recipe default; recipe.toml has all, and repeats the run.")
+    others = note(
+        "Keys that differ from the recipe default; recipe.toml has all, and with the same size and split repeats it."
+    )
     return join([table(("key", "here", "default"), rows), others])
 
 
