@@ -170,10 +170,10 @@ def test_tiny_fields_where_nobody_looks_are_refused_too() -> None:
     refused(onnx_bytes.model(GRAPH + described), "at most 8,388,608 bytes beside its weights; it has 10,000,")
 
 
-def test_more_nodes_than_a_classifier_has_are_refused_though_onnx_runtime_loads_them() -> None:
+def test_more_nodes_than_a_classifier_has_are_refused() -> None:
     chain = node("Identity", ["logits"], "x0")
-    chain += b"".join(node("Identity", [f"x{place}"], f"x{place + 1}") for place in range(20_000))
-    refused(onnx_bytes.model(GRAPH + chain), "at most 20,000 nodes; it has 20,001")
+    chain += b"".join(node("Identity", [f"x{place}"], f"x{place + 1}") for place in range(5_000))
+    refused(onnx_bytes.model(GRAPH + chain), "at most 5,000 nodes; it has 5,001")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 100, 0.5, 0.9, -1])
