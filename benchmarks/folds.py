@@ -176,12 +176,15 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="+", help="these folds only, from 0")
     parser.add_argument("--arch", nargs="+", default=["small"])
     parser.add_argument("--recipe", default="default")
+    parser.add_argument("--channels", type=int, choices=(1, 3), help="of the network; else what the data has")
     parser.add_argument("--seed", type=int, default=0, help="of the folds by content, and of the training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("-o", "--output", type=Path, help="write JSON here, after each fold")
     asked = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     options = ["--recipe", asked.recipe, "--seed", asked.seed, *(o for text in asked.set for o in ("--set", text))]
+    if asked.channels:
+        options += ["--channels", asked.channels]
     found: dict[str, dict[int, Fold]] = {arch: {} for arch in asked.arch}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -19,6 +19,7 @@ from edgecnn.errors import ModelError
 KEY = "edgecnn.card"
 SCHEMA = 1
 MAX_CARD_BYTES = 64 * 1024
+PRECISIONS = ("float32", "float16", "int8")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -56,7 +57,7 @@ class ModelCard:
         name: What the model is called, in records and on the screen.
         labels: One per output, unique, NFC-normalised, printable.
         input: What the network takes.
-        precision: ``"float32"`` or ``"int8"``.
+        precision: ``"float32"``, ``"float16"`` (as which the weights are kept) or ``"int8"``.
         graph_sha256: `graph_hash` of the file the card is in.
         more: All other keys (``accuracy``, ``parameters``, ``macs``, ``min_onnxruntime``, ``provenance`` …) as JSON.
     """
@@ -120,7 +121,7 @@ class ModelCard:
             raise ModelError(f"the model's card lacks {', '.join(missing)}; export the model again")
         _check(values["task"] == "classification", "task", "'classification'", values["task"])
         _check(_is_text(values["name"]), "name", "printable text", values["name"])
-        _check(values["precision"] in ("float32", "int8"), "precision", "'float32' or 'int8'", values["precision"])
+        _check(values["precision"] in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", values["precision"])
         sha = values["graph_sha256"]
         _check(isinstance(sha, str) and len(sha) == 64, "graph_sha256", "64 hexadecimal digits", sha)
         _check_unknown(values.get("unknown"))

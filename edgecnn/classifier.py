@@ -27,6 +27,7 @@ from edgecnn.prediction import Prediction, Scores
 from edgecnn.preprocess import fit_image
 from edgecnn.scan.contents import TensorInfo
 from edgecnn.scan.sizes import FREE_SIDE
+from edgecnn.self_test import SelfTest, check
 from edgecnn.session import Session, open_session
 
 INPUT, OUTPUT = "image", "scores"
@@ -44,6 +45,7 @@ class Classifier:
         path: The ``.onnx`` file that ``edgecnn export`` wrote.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default.
+        self_test: Whether the file is asked, on the very device that will predict, what its card says it answers.
         allow_any_op: Also run operators that edgecnn does not know, with a warning; for a file you trust.
 
     Attributes:
@@ -55,7 +57,8 @@ class Classifier:
         UserWarning: With `allow_any_op`, the model has such operators.
 
     Raises:
-        ModelError: No such file, or one that is refused; the message says why and what to do.
+        ModelError: No such file, one that is refused, or one that computes other scores here than where it was
+            exported; the message says why and what to do.
         DeviceError: A device asked for by name did not start.
         MissingExtraError: ONNX Runtime is not installed.
         UsageError: `device` or `threads` has no meaning.
@@ -67,6 +70,7 @@ class Classifier:
         *,
         device: str = "auto",
         threads: int | None = None,
+        self_test: bool = True,
         allow_any_op: bool = False,
     ) -> None:
         self.path = pathlib.Path(path)
@@ -79,6 +83,9 @@ class Classifier:
                 model, device=device, threads=threads, min_onnxruntime=oldest if isinstance(oldest, str) else "0"
             )
             _check_tensors(self._session, self.card)
+            test = SelfTest.from_card(self.card)
+            if test is not None and self_test:
+                check(test, self.card, self._run, self._session.described)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
         self.device = self._session.device
@@ -139,17 +146,23 @@ class Classifier:
                 f"scores takes uint8 (N, {spec.height}, {spec.width}, {spec.channels}); "
                 f"received {images.dtype} {images.shape}: bring each picture to size with fit"
             )
-        scores = cast(Scores, self._session.run({INPUT: np.ascontiguousarray(images)})[0])
+        try:
+            return self._run(np.ascontiguousarray(images))
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+
+    def _run(self, images: Image) -> Scores:
+        scores = cast(Scores, self._session.run({INPUT: images})[0])
         if scores.shape != (len(images), len(self.card.labels)):
             raise ModelError(
-                f"{self.path}: a batch of {len(images)} must give scores {(len(images), len(self.card.labels))}; "
+                f"a batch of {len(images)} must give scores {(len(images), len(self.card.labels))}; "
                 f"it gave {scores.shape}: export the model again"
             )
         if not np.isfinite(scores).all():
-            raise ModelError(f"{self.path}: the model gave scores that are no numbers (NaN); export it again")
+            raise ModelError("the model gave scores that are no numbers (NaN); export it again")
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             worst = float(scores.max() if scores.max() > 1 else scores.min())
-            raise ModelError(f"{self.path}: scores must be 0 to 1; the model gave {worst:g}: export it again")
+            raise ModelError(f"scores must be 0 to 1; the model gave {worst:g}: export it again")
         return scores
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
@@ -38,6 +39,7 @@ class Session:
 
     Attributes:
         device: ``"cpu"`` or ``"cuda"``: where it computes, whatever was asked for.
+        described: What computes, in words: ONNX Runtime's version, the device and the processor.
         inputs: What it takes.
         outputs: What it gives.
     """
@@ -45,6 +47,7 @@ class Session:
     def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:
         self._session: onnxruntime.InferenceSession | None = session
         self.device = device
+        self.described = f"ONNX Runtime {load_onnxruntime().__version__} on {device} ({platform.machine()})"
         self.inputs = tuple(_info(node) for node in session.get_inputs())
         self.outputs = tuple(_info(node) for node in session.get_outputs())
 

@@ -59,6 +59,10 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, metavar="N", help="Threads for one inference; 1 unless given.")
     ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test/--no-self-test", help="Ask the model at load what its card says it answers."),
+    ] = True,
     allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.
@@ -77,7 +81,7 @@ def predict(
     with (
         contextlib.ExitStack() as outermost,
         _guarded_stdout(),
-        Classifier(model, device=device, threads=threads, allow_any_op=allow_any_op) as classifier,
+        Classifier(model, device=device, threads=threads, self_test=self_test, allow_any_op=allow_any_op) as classifier,
     ):
         source = open_source(*sources)
         if source.live:

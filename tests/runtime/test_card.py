@@ -66,7 +66,7 @@ def test_a_missing_field_is_named(key: str) -> None:
         ({"task": "detection"}, "task must be 'classification'; received 'detection'"),
         ({"name": ""}, "name must be printable text"),
         ({"name": "a\x1b[2J"}, "name must be printable text"),
-        ({"precision": "int4"}, "precision must be 'float32' or 'int8'; received 'int4'"),
+        ({"precision": "int4"}, "precision must be one of float32, float16, int8; received 'int4'"),
         ({"graph_sha256": "abc"}, "graph_sha256 must be 64 hexadecimal digits"),
         ({"labels": "ab"}, "labels must be a list of two or more"),
         ({"labels": ["one"]}, "labels must be a list of two or more"),

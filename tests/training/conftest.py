@@ -40,6 +40,6 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
     folder = tmp_path_factory.mktemp("models")
     files = {"float32": folder / "float32.onnx", "int8": folder / "int8.onnx"}
-    exporter.export(trained, files["float32"], quantize="none", data=None, name="shapes")
-    exporter.export(trained, files["int8"], quantize="int8", max_drop=6.0, data=None, name="shapes")
+    exporter.export(trained, files["float32"], wish=exporter.Wish("none"), data=None, name="shapes")
+    exporter.export(trained, files["int8"], wish=exporter.Wish("int8", max_drop=6.0), data=None, name="shapes")
     return files

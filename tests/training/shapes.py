@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
+from edgecnn.decode import decode
+from edgecnn.preprocess import fit_image
+
 LABELS = ("bar", "column", "disc")
 
 
@@ -32,3 +35,8 @@ def write_shapes(root: Path, each: int = 60, seed: int = 0, side: int = 20, mode
         for i in range(each):
             PILImage.fromarray(draw(label, rng, side)).convert(mode).save(root / label / f"{i:03}.png")
     return root
+
+
+def images_of(folder: Path) -> np.ndarray:
+    """All its pictures as the network of the fixtures takes them, uint8 (N, 20, 20, 1)."""
+    return np.stack([fit_image(decode(p.read_bytes()), 20, 20, 1) for p in sorted(folder.rglob("*.png"))])

@@ -48,7 +48,7 @@ def test_on_other_pictures_it_takes_most_of_the_calibration_error_away(temperatu
     assert confidence.ece(after, truth) < 0.015  # 20,000 pictures in 15 bins: about 0.01 by chance
 
 
-@pytest.mark.parametrize("count", [3, 100])
+@pytest.mark.parametrize("count", [50, 100])
 def test_a_network_without_a_mistake_on_few_pictures_is_not_told_to_be_certain(count: int) -> None:
     scores = softmax(np.tile([4.0, 0, 0], (count, 1)))
     after = confidence.tempered(scores, confidence.fit_temperature(scores, np.zeros(count, np.int64)))
@@ -56,9 +56,19 @@ def test_a_network_without_a_mistake_on_few_pictures_is_not_told_to_be_certain(c
     assert after[0, 0] == pytest.approx(1 - 1 / (count + 2), abs=1e-3)
 
 
+def test_few_pictures_leave_the_scores_as_they_are_and_that_is_told() -> None:
+    scores, truth = drawn(3.0, count=confidence.FEWEST - 1)
+    assert confidence.fit_temperature(scores, truth) == 1
+    chances, limit = confidence.measure(scores[:13], truth[:13], scores, truth)
+    assert chances.ece == pytest.approx(chances.ece_before, abs=1e-6)
+    assert "points on average, as trained: to calibrate them takes 50 validation pictures" in confidence.told(
+        chances, limit
+    )
+
+
 def test_scores_of_zero_and_one_are_taken_too() -> None:
-    scores = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
-    assert 0.05 <= confidence.fit_temperature(scores, np.array([0, 1, 1])) <= 20
+    scores = np.tile(np.array([[1, 0], [0, 1], [1, 0]], np.float32), (20, 1))
+    assert 0.05 <= confidence.fit_temperature(scores, np.tile([0, 1, 1], 20)) <= 20
     assert np.isfinite(confidence.tempered(scores, 2.0)).all()
 
 
@@ -103,7 +113,7 @@ def test_what_a_threshold_does_is_counted_on_held_out_pictures() -> None:
 def test_a_run_tells_and_keeps_its_confidence(trained: Path) -> None:
     result = json.loads((trained / "result.json").read_text())
     assert result["calibration"]["n"] == result["n"]
-    assert 0.05 <= result["calibration"]["temperature"] <= 20
+    assert result["calibration"]["temperature"] == 1  # of 18 validation pictures
     assert 0 <= result["calibration"]["ece"] <= 1
     assert result["unknown"]["n"] == result["n"]
 
@@ -130,8 +140,10 @@ def test_the_card_has_both_and_they_are_those_of_the_file(
 
 
 def test_the_file_gives_the_scores_of_the_run_divided_by_the_temperature(
-    trained: Path, exported: dict[str, Path]
+    edgecnn: Edgecnn, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(confidence, "FEWEST", 1)
+    assert edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--quantize", "none").code == 0
     from edgecnn_training.backend import start_keras
 
     start_keras("to test")
@@ -142,6 +154,7 @@ def test_the_file_gives_the_scores_of_the_run_divided_by_the_temperature(
     images = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 1), np.uint8)
     network = networks.load_network(run, checkpoint.best(run.checkpoints))
     plain = loop.keras_scorer(network, run.info.normalization)(images)
-    with Classifier(exported["float32"]) as model:
+    with Classifier(tmp_path / "m.onnx") as model:
         temperature = model.card.more["calibration"]["temperature"]
+        assert temperature != 1
         assert model.scores(images) == pytest.approx(confidence.tempered(plain, temperature), abs=1e-4)

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from command import Edgecnn
 from edgecnn_training.backend import start_keras
-from shapes import write_shapes
+from shapes import images_of, write_shapes
 
 start_keras("to test")
 
@@ -23,15 +23,15 @@ import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop, networks  # noqa: E402
 from edgecnn_training.confidence import tempered  # noqa: E402
 from edgecnn_training.export import exporter  # noqa: E402
+from edgecnn_training.export.candidates import Workshop  # noqa: E402
+from edgecnn_training.export.container import Identity  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
-from edgecnn_training.export.quantize import quantize  # noqa: E402
-from edgecnn_training.pictures import Normalization  # noqa: E402
+from edgecnn_training.export.quantize import Scheme  # noqa: E402
+from edgecnn_training.pictures import Normalization, Pictures  # noqa: E402
 from edgecnn_training.run import Run  # noqa: E402
 
 from edgecnn import Classifier, plugins  # noqa: E402
 from edgecnn.card import InputSpec, graph_hash  # noqa: E402
-from edgecnn.decode import decode  # noqa: E402
-from edgecnn.preprocess import fit_image  # noqa: E402
 
 FLOOR = Path(sys.prefix) / "onnxruntime-floor"
 
@@ -42,10 +42,6 @@ SCORES_OF = (
     "np.save(sys.argv[3], model.scores(images))\n"
     "import onnxruntime; print(onnxruntime.__version__)\n"
 )
-
-
-def pictures(folder: Path) -> np.ndarray:
-    return np.stack([fit_image(decode(p.read_bytes()), 20, 20, 1) for p in sorted(folder.rglob("*.png"))])
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -129,7 +125,7 @@ def test_float32_agrees_with_keras_from_the_file_to_the_score(
     exported: dict[str, Path], trained: Path, shapes: Path
 ) -> None:
     run = Run.open(trained)
-    images = pictures(shapes)
+    images = images_of(shapes)
     model = Classifier(exported["float32"])
     keras_says = loop.keras_scorer(checkpoint.best(run.checkpoints).load(), run.info.normalization)(images)
     keras_says = tempered(keras_says, model.card.more["calibration"]["temperature"])
@@ -155,13 +151,14 @@ def test_each_architecture_exports_within_1e_5_and_quantises(
     normalization = Normalization((90.0, 120.0, 60.0)[: shape[2]], (50.0, 70.0, 40.0)[: shape[2]])
     images = rng.integers(0, 256, (32, *shape), np.uint8)
     graph = to_onnx(model, InputSpec(*shape), normalization)
-    identity = exporter.Identity(name, ("a", "b", "c", "d"), InputSpec(*shape))
-    exporter.container.write(tmp_path / "float32.onnx", graph, identity, "float32", {})
-    exact = Classifier(tmp_path / "float32.onnx").scores(images)
-    assert abs(exact - loop.keras_scorer(model, normalization)(images)).max() < 1e-5
-    small = quantize(tmp_path / "float32.onnx", tmp_path / "int8.onnx", images, np.arange(32))
-    exporter.container.write(tmp_path / "int8.onnx", exporter.tidy(small), identity, "int8", {})
-    assert abs(Classifier(tmp_path / "int8.onnx").scores(images) - exact).max() < 0.15
+    identity = Identity(name, ("a", "b", "c", "d"), InputSpec(*shape))
+    pictures = Pictures(images, np.arange(32), np.arange(32) % 4)
+    workshop = Workshop(tmp_path, identity, pictures, pictures)
+    exact = workshop.exact(graph)
+    assert abs(exact.validation - loop.keras_scorer(model, normalization)(images)).max() < 1e-5
+    small, half = workshop.quantized(Scheme("int8")), workshop.half(exact)
+    assert abs(small.validation - exact.validation).max() < 0.15
+    assert abs(half.validation - exact.validation).max() < 0.01
 
 
 def scores_elsewhere(command: list[str], model: Path, images: np.ndarray, folder: Path, **extra: str) -> np.ndarray:
@@ -191,7 +188,7 @@ def emulator() -> str:
 def test_int8_gives_the_same_scores_on_an_emulated_cpu_without_vnni(
     exported: dict[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
-    images = pictures(shapes)
+    images = images_of(shapes)
     here = Classifier(exported["int8"]).scores(images)
     there = scores_elsewhere([emulator(), "-cpu", "Haswell"], exported["int8"], images, tmp_path)
     assert abs(here - there).max() <= 1e-6
@@ -203,7 +200,7 @@ def test_the_oldest_supported_onnx_runtime_gives_the_same_scores(
 ) -> None:
     if not FLOOR.is_dir():
         pytest.skip(f"needs the oldest ONNX Runtime in {FLOOR}; scripts/test puts it there")
-    images = pictures(shapes)
+    images = images_of(shapes)
     here = Classifier(exported[precision]).scores(images)
     there = scores_elsewhere([], exported[precision], images, tmp_path, PYTHONPATH=str(FLOOR))
     assert abs(here - there).max() <= 1e-6
@@ -220,50 +217,6 @@ def test_export_tells_parity_accuracy_and_the_next_command(edgecnn: Edgecnn, tra
     assert record["bytes"] == (tmp_path / "m.onnx").stat().st_size
     assert Classifier(tmp_path / "m.onnx").card.name == "m"
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
-
-
-@pytest.fixture
-def lossy(trained: Path, tmp_path: Path) -> Path:
-    """A run whose network int8 cannot hold: one channel is a million times the others.
-
-    A dense layer's weights are scaled so that the range of its input, calibrated on all channels, leaves nothing of the
-    small ones. The network itself computes what it did.
-    """
-    path = tmp_path / "lossy"
-    shutil.copytree(trained, path)
-    run = Run.open(path)
-    model = checkpoint.best(run.checkpoints).load()
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    dense = model.layers[-1]
-    gamma, beta, mean, variance = convolutions[-1].get_weights()
-    kernel, bias = dense.get_weights()
-    factor = np.ones(len(gamma), np.float32)
-    factor[0] = 1e4
-    convolutions[-1].set_weights([gamma * factor, beta * factor, mean, variance])
-    dense.set_weights([kernel / factor[:, None], bias])
-    loop.compile_model(model, run.info.recipe, 36)
-    checkpoint.save(run.checkpoints, model, step=99, epoch=4, validation_top1=1.1)
-    return path
-
-
-def test_auto_writes_float32_and_says_so_where_int8_loses_too_much(
-    edgecnn: Edgecnn, lossy: Path, tmp_path: Path
-) -> None:
-    done = edgecnn("export", lossy, "-o", tmp_path / "m.onnx")
-    assert done.code == 0
-    assert "✓ float32" in done.err
-    assert "more than --max-drop 0.5" in done.err
-    assert Classifier(tmp_path / "m.onnx").card.precision == "float32"
-
-
-def test_an_explicit_int8_that_loses_too_much_is_exit_7_and_leaves_the_older_file(
-    edgecnn: Edgecnn, lossy: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "m.onnx").write_bytes(b"the older file")
-    done = edgecnn("export", lossy, "-o", tmp_path / "m.onnx", "--quantize", "int8")
-    assert done.code == 7
-    assert "nothing was written" in done.err
-    assert (tmp_path / "m.onnx").read_bytes() == b"the older file"
 
 
 def test_a_file_that_disagrees_with_keras_is_not_written(
@@ -337,7 +290,9 @@ def test_a_layer_that_keras_cannot_rebuild_is_told_with_the_remedy(
         (("nowhere",), 3, "'nowhere' does not exist"),
         (("RUN", "-o", "model.tflite"), 2, "must be a file that ends in .onnx"),
         (("RUN", "-o", "nowhere/m.onnx"), 2, "must lie in a folder that exists"),
-        (("RUN", "--quantize", "int4"), 2, "--quantize must be one of auto, int8, none; received 'int4'"),
+        (("RUN", "--quantize", "int4"), 2, "--quantize must be one of auto, int8, float16, none; received 'int4'"),
+        (("RUN", "--target", "pi9"), 2, "--target must be one of any, host, pi3, pi4, pi5, gpu; received 'pi9'"),
+        (("RUN", "--prove", "--max-drop", "0"), 2, "--prove needs a --max-drop above 0"),
         (("RUN", "--max-drop", "-1"), 2, "--max-drop must be 0 to 100"),
         (("RUN", "--max-drop", "nan"), 2, "--max-drop must be 0 to 100"),
         (("RUN", "--data", "nowhere"), 3, "there is no 'nowhere'"),

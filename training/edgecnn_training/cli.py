@@ -169,9 +169,25 @@ def export(
     run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")] = Path("model.onnx"),
     quantize: Annotated[
-        str, typer.Option(help="auto: int8 if it loses no accuracy, else float32; int8: or fail; none: float32.")
+        str,
+        typer.Option(
+            metavar="auto|int8|float16|none",
+            help="auto: the best file that loses no accuracy; int8 or float16: one of these or none; none: float32.",
+        ),
     ] = "auto",
-    max_drop: Annotated[float, typer.Option(help="Percentage points of accuracy that int8 may lose.")] = 0.5,
+    max_drop: Annotated[
+        float, typer.Option(help="Percentage points of accuracy that the file may lose against float32.")
+    ] = 0.5,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="The 95 % upper bound of the loss must be within --max-drop too.")
+    ] = False,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="any|host|pi3|pi4|pi5|gpu",
+            help="The machine it is for; host goes by the time measured here, the others by size and a table.",
+        ),
+    ] = "any",
     data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it moved.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
 ) -> None:
@@ -181,7 +197,8 @@ def export(
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
-    exporter.export(run, output, quantize=quantize, max_drop=max_drop, data=data, name=name)
+    wish = exporter.Wish(quantize, max_drop, prove, target)
+    exporter.export(run, output, wish=wish, data=data, name=name)
 
 
 @app.command()

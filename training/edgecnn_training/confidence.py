@@ -13,6 +13,8 @@ from edgecnn_training.pictures import Floats, Indices
 BINS = 15
 COVERAGE = 0.95
 """Share of the known pictures that the threshold is to keep: the field's usual point (as in "FPR at 95 % TPR")."""
+FEWEST = 50
+"""Validation pictures; fitted to fewer of them a temperature can make the scores worse."""
 _COLDEST, _HOTTEST = 0.05, 20.0
 _LEAST = 1e-7  # a probability of float32 that is 0 has no logarithm
 
@@ -80,8 +82,10 @@ def fit_temperature(scores: Floats, truth: Indices) -> float:
         truth: int64 ``(N,)``: each one's class.
 
     Returns:
-        0.05 to 20.
+        0.05 to 20; 1, which changes nothing, for fewer than `FEWEST` pictures.
     """
+    if len(truth) < FEWEST:
+        return 1.0
     logits = np.log(np.maximum(scores.astype(np.float64), _LEAST))
     count, classes = logits.shape
     wrong = 1 / (count + 2)
@@ -184,8 +188,11 @@ def measure(
 
 def told(chances: Calibration, limit: Rejection) -> str:
     """Both in a line for people."""
-    text = f"confidence: error {chances.ece_before * 100:.1f} → {chances.ece * 100:.1f} points by temperature "
-    text += f"{chances.temperature:.2f}; "
+    text = f"confidence: scores are off by {chances.ece * 100:.1f} points on average"
+    if chances.temperature == 1:
+        text += f", as trained: to calibrate them takes {FEWEST} validation pictures; "
+    else:
+        text += f" ({chances.ece_before * 100:.1f} before temperature {chances.temperature:.2f}); "
     if not limit.threshold:
         return text + "too few validation pictures to say what is unknown"
     return text + (

@@ -89,12 +89,14 @@ def accuracy(result: Evaluation) -> str:
     return f"{text}, {percent(result.macro)} if every class counts alike" if uneven else text
 
 
-def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Columns in line: the first one to the left, the others to the right."""
+def table(rows: Sequence[Sequence[str]], indent: str = "", *, words_last: bool = False) -> str:
+    """Columns in line: the first one to the left, the others to the right; with `words_last` the last to the left."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        if words_last:
+            cells[-1] = others[-1]
         lines.append((indent + "  ".join([first.ljust(widths[0]), *cells])).rstrip())
     return "\n".join(lines)
 

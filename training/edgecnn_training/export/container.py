@@ -37,7 +37,7 @@ def write(
         path: The file; overwritten.
         graph: The graph; its metadata is replaced.
         identity: Name, labels, input.
-        precision: ``"float32"`` or ``"int8"``.
+        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
         more: The other keys of the card.
 
     Returns:

@@ -26,6 +26,8 @@ OPSET = 17
 IR_VERSION = 8
 INPUT, OUTPUT = "image", "scores"
 
+_WORTH_HALVING = 32  # values of a tensor; a Cast costs about as many bytes
+_LARGEST_HALF = 65504.0
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
@@ -120,3 +122,42 @@ def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
             f"{', '.join(unknown)}: replace the layer they come from (docs/security.md lists the operators)"
         )
     return graph
+
+
+def half(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights kept as float16 and computed with as float32: half the size, at the same speed.
+
+    Every float32 weight becomes float16 with a Cast behind it, which ONNX Runtime computes once, when it loads.
+    """
+    onnx_ = needs("onnx", "train", "to export")
+    result: onnx.ModelProto = onnx_.ModelProto()
+    result.CopyFrom(graph)
+    casts, float32 = [], onnx_.TensorProto.FLOAT
+    for tensor in result.graph.initializer:
+        values = onnx_.numpy_helper.to_array(tensor)
+        if tensor.data_type == float32 and values.size >= _WORTH_HALVING and np.abs(values).max() < _LARGEST_HALF:
+            name = tensor.name
+            tensor.CopyFrom(onnx_.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            casts.append(onnx_.helper.make_node("Cast", [tensor.name], [name], to=float32))
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def compact(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with short names and without what nobody reads: the shapes of inner tensors, nodes' comments."""
+    onnx_ = needs("onnx", "train", "to export")
+    result: onnx.ModelProto = onnx_.ModelProto()
+    result.CopyFrom(graph)
+    inner = result.graph
+    del inner.value_info[:]
+    names = {tensor.name: tensor.name for tensor in (*inner.input, *inner.output)}
+    for tensor in inner.initializer:
+        tensor.name = names.setdefault(tensor.name, f"w{len(names)}")
+    for number, node in enumerate(inner.node):
+        node.name, node.doc_string = f"{node.op_type}{number}", ""
+        node.output[:] = [names.setdefault(name, f"t{len(names)}") if name else "" for name in node.output]
+    for node in inner.node:
+        node.input[:] = [names[name] if name else "" for name in node.input]
+    return result

@@ -1,39 +1,38 @@
-"""What ``edgecnn export`` does: convert, prove parity, quantise, measure, choose, write.
+"""What ``edgecnn export`` does: convert, prove parity, make candidates, choose on validation, pass on test, write.
 
 Every figure is measured on the files themselves, through `edgecnn.Classifier`, the code that will run them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
-import onnx
 
-from edgecnn.card import Json
+from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
-from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError, printable
+from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError
+from edgecnn.self_test import SelfTest
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, health, loop, networks, run_data, screen
-from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
-from edgecnn_training.calibrate import calibration_rows
-from edgecnn_training.confidence import Calibration, Rejection
+from edgecnn_training import confidence, loop, networks, run_data, screen
+from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
-from edgecnn_training.export import container
+from edgecnn_training.export import claims, container, gate, probes
+from edgecnn_training.export.bound import CONFIDENCE
+from edgecnn_training.export.candidates import Candidate, Workshop, timed
+from edgecnn_training.export.claims import Shipped
 from edgecnn_training.export.container import Identity
-from edgecnn_training.export.convert import tidy, to_onnx
-from edgecnn_training.export.quantize import quantize as quantize_static
-from edgecnn_training.pictures import Floats, Indices, Pictures
-from edgecnn_training.run import Run, versions
+from edgecnn_training.export.convert import to_onnx
+from edgecnn_training.export.gate import Loss
+from edgecnn_training.pictures import Floats, Pictures
+from edgecnn_training.run import Run
 
-CHOICES = ("auto", "int8", "none")
-MIN_ONNXRUNTIME = "1.24"
+CHOICES = ("auto", "int8", "float16", "none")
 PARITY_PICTURES = 512
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
@@ -42,38 +41,38 @@ _ALONE = 8  # pictures that are also predicted one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A file that might be the one that ships.
+class Wish:
+    """What was asked for.
 
     Attributes:
-        path: Where it lies, in a temporary folder.
-        graph: Its content.
-        precision: ``"float32"`` or ``"int8"``.
-        result: Accuracy on the held-out pictures.
-        scores: float32 ``(N, classes)``: what it says of each of them.
+        quantize: One of `CHOICES`.
+        max_drop: Percentage points of top-1 that may be lost against float32.
+        prove: Whether the upper bound of the loss must be within `max_drop`, and not only the measured loss.
+        target: One of `gate.TARGETS`.
     """
 
-    path: Path
-    graph: onnx.ModelProto
-    precision: str
-    result: Evaluation
-    scores: Floats
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self.path.stat().st_size
-
-    @property
-    def predicted(self) -> Indices:
-        """int64 ``(N,)``: the label it gave each held-out picture."""
-        predicted: Indices = self.scores.argmax(1)
-        return predicted
+    quantize: str = "auto"
+    max_drop: float = 0.5
+    prove: bool = False
+    target: str = "any"
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
-    """A run, read for export."""
+class Material:
+    """A run, read for export.
+
+    Attributes:
+        run: The run.
+        model: Its best network, with the temperature in its last layer; normalised pictures → logits.
+        identity: What the card will say.
+        split: Name of the split that it is measured on.
+        held_out: The pictures of that split.
+        train: The training pictures.
+        validation: The validation pictures.
+        parity: Pictures on which the float32 file is compared with Keras.
+        temperature: What the logits are divided by.
+        ece_before: Expected calibration error without it.
+    """
 
     run: Run
     model: keras.Model
@@ -87,16 +86,13 @@ class _Material:
     ece_before: float
 
 
-def export(
-    run_path: Path, output: Path, *, quantize: str = "auto", max_drop: float = 0.5, data: str | None, name: str | None
-) -> None:
+def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str | None, name: str | None) -> None:
     """Export the best checkpoint of a run.
 
     Args:
         run_path: The run's directory.
         output: The ``.onnx`` file to write; an older one is replaced only when the new one is complete.
-        quantize: ``"auto"``, ``"int8"`` or ``"none"``.
-        max_drop: Percentage points of top-1 that int8 may lose against float32.
+        wish: What is asked for; None is the default of everything.
         data: Where the run's data lies now; None is where it lay.
         name: The model's name; None takes the file's.
 
@@ -104,54 +100,31 @@ def export(
         UsageError: An option without meaning.
         DataError: The run or its data cannot be used.
         ModelError: The exported file computes something else than Keras.
-        AccuracyError: ``"int8"`` was asked for and loses more than `max_drop`.
+        AccuracyError: A precision was asked for by name and no file of it passes.
     """
-    _check_options(output, quantize, max_drop)
-    material = _gather(run_path, data, _model_name(name or output.stem))
-    with scratch("to export", _SCRATCH_BYTES + 16 * material.run.info.complexity.parameters) as folder:  # float32, 4×
+    wish = wish or Wish()
+    _check_options(output, wish)
+    material = gather(run_path, data, _model_name(name or output.stem))
+    parameters = material.run.info.complexity.parameters
+    with scratch("to export", _SCRATCH_BYTES + 48 * parameters) as folder:  # ten files of at most four bytes each
+        workshop = Workshop(folder, material.identity, material.train, material.validation)
         graph = to_onnx(material.model, material.identity.input, material.run.info.normalization)
-        exact = _measure(folder / "float32.onnx", graph, "float32", material)
-        _prove_parity(exact, material)
-        small = None if quantize == "none" else _quantized(folder / "int8.onnx", exact, material)
-        chosen, why = choose(exact, small, asked=quantize, max_drop=max_drop)
-        screen.say(_table(exact, small, chosen))
-        if why:
-            screen.say(why)
-        if small is not None and chosen is exact and quantize == "int8":
-            raise AccuracyError(f"{why}: nothing was written; export with --quantize auto, or raise --max-drop")
-        _write(output, chosen, exact, material)
-    _finish(output, chosen, exact, material)
+        exact = workshop.exact(graph)
+        keras_says = _prove_parity(exact, material)
+        shipped = _choose(workshop, exact, material, keras_says, wish)
+        _write(output, shipped, material)
+    _finish(output, shipped, material)
 
 
-def choose(exact: Candidate, small: Candidate | None, *, asked: str, max_drop: float) -> tuple[Candidate, str]:
-    """The file that ships, and a line that says why where that is not plain.
-
-    Args:
-        exact: float32.
-        small: int8, or None where it was not asked for.
-        asked: ``"auto"``, ``"int8"`` or ``"none"``.
-        max_drop: Percentage points of top-1 that int8 may lose.
-    """
-    if small is None:
-        return exact, ""
-    lost = drop(exact.result, small.result)
-    if lost > max_drop + 1e-9:
-        return exact, f"int8 loses {lost:.2f} points on {exact.result.n:,} pictures, more than --max-drop {max_drop:g}"
-    if asked == "auto" and small.size_bytes >= exact.size_bytes:
-        return exact, f"int8 is no smaller ({small.size_bytes:,} bytes), so float32 is written"
-    return small, ""
-
-
-def drop(exact: Evaluation, small: Evaluation) -> float:
-    """Percentage points of top-1 that `small` loses against `exact`; negative where it gains."""
-    return (exact.correct - small.correct) / exact.n * 100
-
-
-def _check_options(output: Path, quantize: str, max_drop: float) -> None:
-    if quantize not in CHOICES:
-        raise UsageError(f"--quantize must be one of {', '.join(CHOICES)}; received {quantize!r}")
-    if not (math.isfinite(max_drop) and 0 <= max_drop <= 100):
-        raise UsageError(f"--max-drop must be 0 to 100 percentage points; received {max_drop}")
+def _check_options(output: Path, wish: Wish) -> None:
+    if wish.quantize not in CHOICES:
+        raise UsageError(f"--quantize must be one of {', '.join(CHOICES)}; received {wish.quantize!r}")
+    if wish.target not in gate.TARGETS:
+        raise UsageError(f"--target must be one of {', '.join(gate.TARGETS)}; received {wish.target!r}")
+    if not (math.isfinite(wish.max_drop) and 0 <= wish.max_drop <= 100):
+        raise UsageError(f"--max-drop must be 0 to 100 percentage points; received {wish.max_drop}")
+    if wish.prove:
+        gate.pictures_needed(wish.max_drop, 1)
     if output.suffix != ".onnx":
         raise UsageError(f"--output must be a file that ends in .onnx; received {str(output)!r}")
     if output.is_dir():
@@ -160,7 +133,8 @@ def _check_options(output: Path, quantize: str, max_drop: float) -> None:
         raise UsageError(f"--output must lie in a folder that exists; make {output.absolute().parent} first")
 
 
-def _gather(run_path: Path, location: str | None, name: str) -> _Material:
+def gather(run_path: Path, location: str | None, name: str) -> Material:
+    """Read a run, its best network and its data."""
     run = Run.open(run_path)
     best = checkpoints.best(run.checkpoints)
     data = run_data.load_data_of(run, location)
@@ -179,7 +153,7 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
         in_batches(scorer, validation.images, validation.rows), validation.class_index
     )
     before = confidence.ece(in_batches(scorer, held_out.images, held_out.rows), held_out.class_index)
-    return _Material(
+    return Material(
         run=run,
         model=networks.with_temperature(network, temperature),
         identity=Identity(name, run.info.labels, run.info.input),
@@ -193,18 +167,8 @@ def _gather(run_path: Path, location: str | None, name: str) -> _Material:
     )
 
 
-def _measure(path: Path, graph: onnx.ModelProto, precision: str, material: _Material) -> Candidate:
-    """Write a graph with a provisional card and measure it on the held-out pictures."""
-    container.write(path, graph, material.identity, precision, {})
-    chosen = material.held_out
-    with Classifier(path, device="cpu") as classifier:
-        scores = in_batches(classifier.scores, chosen.images, chosen.rows)
-    result = evaluate(material.run.info.labels, chosen.class_index, scores.argmax(1))
-    return Candidate(path, graph, precision, result, scores)
-
-
-def _prove_parity(exact: Candidate, material: _Material) -> None:
-    """Compare the float32 file with Keras on real pictures.
+def _prove_parity(exact: Candidate, material: Material) -> Floats:
+    """Compare the float32 file with Keras on real pictures, and give back what Keras says of them.
 
     Raises:
         ModelError: A score differs by more than `PARITY_LIMIT`.
@@ -230,37 +194,121 @@ def _prove_parity(exact: Candidate, material: _Material) -> None:
             f"they differ by {apart:.1e}: the network has a layer that is called in training mode, take that out"
         )
     screen.say(f"parity with Keras: {text}")
+    return keras_says
 
 
-def _quantized(path: Path, exact: Candidate, material: _Material) -> Candidate:
-    rows = calibration_rows(material.train)
-    graph = tidy(quantize_static(exact.path, path, material.train.images, rows))
-    return _measure(path, graph, "int8", material)
+def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says: Floats, wish: Wish) -> Shipped:
+    """Order the candidates on validation, try them on test, and show all of them."""
+    others = [] if wish.quantize == "none" else workshop.others(exact, say=screen.say)
+    spec = material.identity.input
+    picture = np.asarray(material.parity.images[material.parity.rows[:1]])
+    exact, *others = timed([exact, *others], picture if len(picture) else probes.pictures([0], spec))
+    truth = material.validation.class_index
+    standings = {one.name: one.standing(exact, truth) for one in (exact, *others)}
+    wanted = [standings[one.name] for one in others if wish.quantize in ("auto", one.precision)]
+    ladder = gate.order(standings[exact.name], wanted, wish.target, wish.max_drop)
+    by_name = {one.name: one for one in (exact, *others)}
+    verdicts: dict[str, str] = {}
+    before = exact.scores(material.held_out)
+    trial = _Trial(material, before, keras_says, wish, len(ladder), verdicts)
+    chosen = next(filter(None, (trial.shipped(by_name[one.name]) for one in ladder)), None)
+    shipped = chosen or Shipped(exact, before, before, _self_test(exact, spec), None)
+    for one in (standings[other.name] for other in others):
+        reason = gate.why_not(one, standings[exact.name], wish.target, wish.max_drop)
+        unasked = "" if wish.quantize in ("auto", by_name[one.name].precision) else "not asked for"
+        verdicts.setdefault(one.name, unasked or reason or f"behind {shipped.candidate.name}")
+    screen.say(_table([exact, *others], material, shipped, verdicts))
+    if chosen is None and ladder and wish.prove:
+        screen.say(_short_of_pictures(material, wish, len(ladder)))
+    if chosen is None and wish.quantize in ("int8", "float16"):
+        raise AccuracyError(
+            f"--quantize {wish.quantize} must lose at most --max-drop {wish.max_drop:g} points; none of these does: "
+            "nothing was written; export with --quantize auto, or raise --max-drop"
+        )
+    return shipped
 
 
-def _table(exact: Candidate, small: Candidate | None, chosen: Candidate) -> str:
-    rows = [["", "size", "top-1", "same label as float32"]]
-    for candidate in (exact, small):
-        if candidate is not None:
-            mark = "✓ " if candidate is chosen else "  "
-            agrees = "–" if candidate is exact else screen.percent(_agreement(exact, candidate))
-            size, top1 = f"{candidate.size_bytes / 1000:,.0f} KB", screen.percent(candidate.result.top1)
-            rows.append([mark + candidate.precision, size, top1, agrees])
-    return screen.table(rows, indent="  ")
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What a candidate must pass on pictures that nothing was chosen on.
+
+    Attributes:
+        material: The run.
+        before: What float32 says of the held-out pictures.
+        keras_says: What Keras says of `material.parity`.
+        wish: What was asked for.
+        rungs: How many candidates may be tried.
+        verdicts: What became of each, by name.
+    """
+
+    material: Material
+    before: Floats
+    keras_says: Floats
+    wish: Wish
+    rungs: int
+    verdicts: dict[str, str]
+
+    def shipped(self, candidate: Candidate) -> Shipped | None:
+        """The candidate if it passes; None, and why, where it does not."""
+        wrong = gate.disagreement(candidate.scores(self.material.parity), self.keras_says)
+        if wrong:
+            self.verdicts[candidate.name] = wrong
+            return None
+        scores = candidate.scores(self.material.held_out)
+        sure = gate.confidence_of_each(self.rungs) if self.wish.prove else CONFIDENCE
+        loss = Loss.of(self.before, scores, self.material.held_out.class_index, sure)
+        passed = gate.passes(loss, self.wish.max_drop, prove=self.wish.prove)
+        more = "" if passed else f": more than --max-drop {self.wish.max_drop:g}"
+        self.verdicts[candidate.name] = loss.told() + more
+        if not passed:
+            return None
+        return Shipped(candidate, scores, self.before, _self_test(candidate, self.material.identity.input), loss)
 
 
-def _agreement(exact: Candidate, small: Candidate) -> float:
-    return float((exact.predicted == small.predicted).mean())
+def _self_test(candidate: Candidate, spec: InputSpec) -> SelfTest:
+    with Classifier(candidate.path, device="cpu") as classifier:
+        return probes.self_test(classifier.scores, spec)
 
 
-def _write(output: Path, chosen: Candidate, exact: Candidate, material: _Material) -> None:
+def _short_of_pictures(material: Material, wish: Wish, rungs: int) -> str:
+    least, there = gate.pictures_needed(wish.max_drop, rungs), len(material.held_out)
+    if there >= least:
+        return f"note: --prove is not met by any of them on {there:,} {material.split} pictures"
+    return (
+        f"note: to prove --max-drop {wish.max_drop:g} takes {least:,} {material.split} pictures even without a single "
+        f"difference; there are {there:,}: hold out more, or raise --max-drop"
+    )
+
+
+def _table(all_of_them: Sequence[Candidate], material: Material, shipped: Shipped, verdicts: dict[str, str]) -> str:
+    exact = all_of_them[0]
+    truth = material.validation.class_index
+    rows = [["", "size", "validation", "as float32", "one image", ""]]
+    for candidate in all_of_them:
+        mark = "✓ " if candidate is shipped.candidate else "  "
+        same = "–" if candidate is exact else screen.percent(gate.agreement(exact.validation, candidate.validation))
+        right = candidate.validation.argmax(1) == truth
+        rows.append(
+            [
+                mark + candidate.name,
+                f"{candidate.size_bytes / 1000:,.0f} KB",
+                screen.percent(float(right.mean())) if len(truth) else "–",
+                same if len(truth) else "–",
+                f"{candidate.milliseconds:.2f} ms",
+                verdicts.get(candidate.name, ""),
+            ]
+        )
+    return screen.table(rows, indent="  ", words_last=True)
+
+
+def _write(output: Path, shipped: Shipped, material: Material) -> None:
     """Write the chosen graph with its final card under a temporary name, open it once more, then rename it."""
     temporary = output.with_name(f".{output.name}.partial")
+    candidate = shipped.candidate
     try:
-        card = container.write(
-            temporary, chosen.graph, material.identity, chosen.precision, _claims(chosen, exact, material)
-        )
-        with Classifier(temporary, device="cpu") as classifier:
+        more = claims.of(shipped, material)
+        card = container.write(temporary, candidate.graph, material.identity, candidate.precision, more)
+        with Classifier(temporary, device="cpu") as classifier:  # with its self-test
             assert classifier.card == card, "the card must be read as it was written"
         temporary.replace(output)
     except OSError as error:
@@ -269,68 +317,22 @@ def _write(output: Path, chosen: Candidate, exact: Candidate, material: _Materia
         temporary.unlink(missing_ok=True)
 
 
-def _claims(chosen: Candidate, exact: Candidate, material: _Material) -> dict[str, Json]:
-    """The card's keys about accuracy, size and origin."""
-    info, result = material.run.info, chosen.result
-    low, high = result.interval
-    recipe: dict[str, Json] = {f.name: getattr(info.recipe, f.name) for f in dataclasses.fields(info.recipe)}
-    recipe["options"] = dict(info.recipe.options)
-    accuracy: dict[str, Json] = {
-        "top1": result.top1,
-        "macro": result.macro,
-        "n": result.n,
-        "interval": [low, high],
-        "split": material.split,
-        "data_hash": info.data_hash,
-        "leaked": health.known(material.run.path).get(material.split, 0),
-        "float_top1": exact.result.top1,
-        "agreement": _agreement(exact, chosen),
-    }
-    chances, limit = _confidence(chosen, material)
-    provenance: dict[str, Json] = {
-        "recipe": recipe,
-        "data": {"name": printable(Path(info.data_location).name), "hash": info.data_hash, "split": info.split},
-        "versions": dict(versions()),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    return {
-        "accuracy": accuracy,
-        "calibration": {f.name: getattr(chances, f.name) for f in dataclasses.fields(chances)},
-        "unknown": {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit)},
-        "parameters": info.complexity.parameters,
-        "macs": info.complexity.macs,
-        "min_onnxruntime": MIN_ONNXRUNTIME,
-        "provenance": provenance,
-    }
-
-
-def _confidence(chosen: Candidate, material: _Material) -> tuple[Calibration, Rejection]:
-    """Calibration and threshold of the file: the threshold by its scores on validation, all figures on held-out."""
-    validation, truth = material.validation, material.held_out.class_index
-    with Classifier(chosen.path, device="cpu") as classifier:
-        limit = confidence.threshold(in_batches(classifier.scores, validation.images, validation.rows))
-    error = confidence.ece(chosen.scores, truth)
-    return (
-        Calibration(material.temperature, material.ece_before, error, len(truth)),
-        confidence.rejection(limit, chosen.scores, truth),
-    )
-
-
-def _finish(output: Path, chosen: Candidate, exact: Candidate, material: _Material) -> None:
-    size = output.stat().st_size
+def _finish(output: Path, shipped: Shipped, material: Material) -> None:
+    result = claims.result(shipped, material)
     record = {
         "type": "export",
         "model": str(output),
-        "precision": chosen.precision,
-        "bytes": size,
+        "precision": shipped.candidate.precision,
+        "scheme": shipped.candidate.name,
+        "bytes": output.stat().st_size,
         "split": material.split,
-        "float_top1": exact.result.top1,
-        "agreement": _agreement(exact, chosen),
-        **chosen.result.to_record(),
+        "float_top1": claims.float_result(shipped, material).top1,
+        "agreement": gate.agreement(shipped.float_scores, shipped.scores),
+        "loss": claims.loss_values(shipped.loss),
+        **result.to_record(),
     }
     record.pop("confusion", None)
-    text = f"{output}  {chosen.precision}, {material.split} {screen.accuracy(chosen.result)}"
-    screen.emit(record, text)
+    screen.emit(record, f"{output}  {shipped.candidate.name}, {material.split} {screen.accuracy(result)}")
     screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg")
 
 
