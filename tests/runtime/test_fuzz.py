@@ -94,7 +94,10 @@ def test_the_process_tells_what_became_of_a_model() -> None:
 
 
 def test_the_script_counts_and_keeps_what_it_finds(tmp_path: Path) -> None:
-    command = [sys.executable, str(CHECKOUT / "scripts/fuzz"), "--count", "20", "--seed", "7"]
+    script = CHECKOUT / "scripts" / "fuzz"
+    if not script.is_file():
+        pytest.skip("needs scripts/fuzz of the checkout; only the tests are here")
+    command = [sys.executable, str(script), "--count", "20", "--seed", "7"]
     end = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (end.returncode, end.stdout) == (0, "")
     assert end.stderr.startswith("20 models in ")
