@@ -189,7 +189,7 @@ def test_other_files_of_onnx_runtime_are_refused() -> None:
 
 
 def test_integers_that_are_divided_by_what_ends_the_program_are_refused() -> None:
-    """By 0 in ONNX Runtime before 1.25, and the least integer by -1 in all: the processor's signal ends the process."""
+    """By 0 in ONNX Runtime 1.24, and the least integer by -1 in 1.32 too: the processor's signal ends the process."""
     whole = node("Cast", ["image"], "whole", attribute("to", 6))
     by_picture = whole + node("Div", ["whole", "whole"], "x")
     refused(onnx_bytes.model(GRAPH + by_picture), r"\(Div\) must divide integers by a constant other than 0 and -1")
