@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from edgecnn.errors import ModelError
@@ -78,7 +77,7 @@ def _scan(message: bytes, start: int, limit: int) -> Iterator[_Plain]:
 
 
 class Budget:
-    """How many fields of a file may still be read; shared by all its messages.
+    """How many fields of a file, and numbers in its lists, may still be read; shared by all its messages.
 
     Ten million empty fields take 20 MB of a file, some seconds here, and gigabytes where each becomes an object.
     """
@@ -104,18 +103,26 @@ class Message:
     __slots__ = ("_budget", "_fields", "data")
 
     def __init__(self, data: bytes, budget: Budget, start: int = 0, end: int | None = None) -> None:
-        self.data = data
-        self._budget = budget
+        self.data, self._budget = data, budget
         self._fields: dict[int, list[_Plain]] = {}
-        found = list(islice(_scan(data, start, len(data) if end is None else end), budget.left + 1))
-        if len(found) > budget.left:
-            raise budget.refusal()
-        budget.left -= len(found)
-        for field in found:
-            self._fields.setdefault(field[0], []).append(field)
+        by_number = self._fields
+        left = budget.left
+        for field in _scan(data, start, len(data) if end is None else end):
+            left -= 1
+            if left < 0:
+                raise budget.refusal()
+            if field[0] in by_number:
+                by_number[field[0]].append(field)
+            else:
+                by_number[field[0]] = [field]
+        budget.left = left
 
     def __contains__(self, number: int) -> bool:
         return number in self._fields
+
+    def has_any(self, numbers: frozenset[int]) -> bool:
+        """Whether one of these fields is there."""
+        return not numbers.isdisjoint(self._fields)
 
     def integer(self, number: int, default: int = 0) -> int:
         """An int64, or `default` where there is none."""
@@ -131,7 +138,8 @@ class Message:
 
     def text(self, number: int) -> str:
         """A text, or an empty one where there is none."""
-        return self._text(self._one(number, BYTES)) if number in self._fields else ""
+        found = self._fields.get(number)
+        return self._text(self._one(number, BYTES)) if found else ""
 
     def texts(self, number: int) -> tuple[str, ...]:
         """All texts of a repeated field."""
@@ -170,8 +178,11 @@ class Message:
             while kind == BYTES and position < end and len(found) <= at_most:
                 value, position = _varint(self.data, position, end)
                 found.append(_signed(value))
+                self._budget.left -= 1
             if len(found) > at_most:
                 raise self._too_many(at_most)
+        if self._budget.left < 0:
+            raise self._budget.refusal()
         return tuple(found)
 
     def reals(self, number: int, at_most: int) -> tuple[float, ...]:
@@ -184,6 +195,9 @@ class Message:
             if len(found) + (end - payload) // 4 > at_most:
                 raise self._too_many(at_most)
             found += _floats(self.data, payload, end)
+            self._budget.left -= (end - payload) // 4
+        if self._budget.left < 0:
+            raise self._budget.refusal()
         return tuple(found)
 
     def size(self, number: int) -> int:

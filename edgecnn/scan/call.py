@@ -124,9 +124,11 @@ class Call:
             given = self.whole(index)
         else:
             return None
+        if len(given) > MAX_RANK:
+            raise Unfit(f"must name at most {MAX_RANK} axes, it has {len(given):,}")
         axes = tuple([axis_of(axis, rank) for axis in given])
         if len(set(axes)) != len(axes):
-            raise Unfit(f"must not name an axis twice, it has {_short(axes)}")
+            raise Unfit(f"must not name an axis twice, it has {axes}")
         return axes
 
 

@@ -17,7 +17,7 @@ from edgecnn.errors import ModelError
 from edgecnn.protobuf import Budget, Message
 
 MAX_FIELDS = 250_000  # NASNetMobile, which has the most nodes among the mobile networks of Keras, has 18,000
-MAX_NODES = 20_000
+MAX_NODES = 5_000  # EfficientNetV2L in int8 has some 4,000; ONNX Runtime 1.24 takes 8 s to load 5,000, 146 s for 20,000
 MAX_TENSORS = 20_000
 MAX_INPUTS = 100
 MAX_METADATA_BYTES = 1 << 20
@@ -28,6 +28,8 @@ MAX_LIST = 65_536  # numbers in one attribute
 
 _SHORT = 100  # bytes of a text that is an attribute; those with a meaning are words
 _AGAIN = "export it again with `edgecnn export`"
+
+_TYPED = frozenset({4, 5, 7, 10, 11})  # TensorProto.float_data, int32_data and so on
 
 # TensorProto.DataType → bits of an element, for what a weight may consist of; 16 is bfloat16, 21 and 22 have 4 bits
 BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64} | {9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
@@ -245,8 +247,9 @@ def _check_numbers(name: str, message: Message, shape: Shape) -> None:
     if not bits or min(shape, default=0) < 0:
         what = f"shape {shape}" if bits else f"type {message.integer(2)}"
         raise ModelError(f"weights must be numbers of a known type and shape; {name[:100]!r} has {what}: {_AGAIN}")
-    raw = message.span(9)
-    typed = message.size(4) // 4 + message.size(10) // 8 + sum(message.size(number) for number in (5, 7, 11))
+    raw, typed = message.span(9), 0
+    if message.has_any(_TYPED):
+        typed = message.size(4) // 4 + message.size(10) // 8 + sum(message.size(number) for number in (5, 7, 11))
     if raw is None:
         whole = elements <= typed * max(1, 8 // bits)
     else:

@@ -122,7 +122,10 @@ def matmul_few_bits(call: Call) -> list[Shape]:
 
 
 def einsum(call: Call) -> list[Shape]:
-    """Einsum of one or two inputs, without an ellipsis; work is that of every combination of indices."""
+    """Einsum of one or two inputs, without an ellipsis.
+
+    ONNX Runtime copies both into another order of axes, and takes a matrix product for each index that all have.
+    """
     equation = call.node.attributes.get("equation")
     terms, arrow, result = str(equation).replace(" ", "").partition("->")
     inputs = terms.split(",")
@@ -135,8 +138,13 @@ def einsum(call: Call) -> list[Shape]:
                 raise Unfit(f"must have inputs that fit its equation {equation!r}; it has {call.shapes}")
     if len(set(result)) != len(result) or not set(result) <= set(lengths):
         raise Unfit(f"must give indices that its inputs have; its equation is {equation!r}")
-    call.work = elements(tuple(lengths.values()))
-    return [tuple([lengths[letter] for letter in result])]
+    shape = tuple([lengths[letter] for letter in result])
+    products = [
+        lengths[letter] for letter in result if len(inputs) == 2 and letter in inputs[0] and letter in inputs[1]
+    ]
+    call.work = elements(tuple(lengths.values())) + 4 * MUCH * elements(tuple(products))
+    call.scratch = elements(shape) + sum(elements(call.shape(index)) for index in range(len(inputs)))
+    return [shape]
 
 
 def reduce(call: Call) -> list[Shape]:

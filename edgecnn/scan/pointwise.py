@@ -77,13 +77,15 @@ def dropout(call: Call) -> list[Shape]:
 def quantize(call: Call) -> list[Shape]:
     """QuantizeLinear, DequantizeLinear: one scale for all, or one for each place along an axis."""
     shape, scale = call.shape(0), call.shape(1)
-    if scale not in ((), (1,)):
+    single = ((), (1,))  # ONNX Runtime's quantisation mixes the two
+    if scale not in single:
         axis = axis_of(call.integer("axis", 1), len(shape))
         if scale != (shape[axis],):
             raise Unfit(f"must have one scale, or one for each of {shape[axis]} channels; it has {scale}")
     if call.integer("block_size", 0):
         raise Unfit("must have no blocks")
-    call.parameters(2, scale)
+    if not (scale in single and call.has(2) and call.shape(2) in single):
+        call.parameters(2, scale)
     return [shape]
 
 

@@ -8,7 +8,7 @@ work, are more than any classifier's.
 What this does not promise: ONNX Runtime may compute in another order than the file's and so hold other tensors at a
 time; it copies weights into a layout of its own (as much again as the file), and takes memory in steps that double. A
 batch of pictures takes as many times more, and a graph that reads the size of its batch may make more of it than that.
-Time is bounded as work, in rough units: some seconds on one core of a desktop, a minute on a Raspberry Pi, are allowed.
+Time is bounded as work, in rough units: half a minute on one core of a desktop, minutes on a Raspberry Pi, are allowed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgecnn.scan.call import Call, Numbers, Unfit, elements
 from edgecnn.scan.contents import MAX_RANK, Graph, Node, Shape, TensorInfo
 
 MAX_LIVE_ELEMENTS = 1 << 27
-"""Numbers that may be needed at a time: 512 MiB of float32. ResNet-50 at 224×224 needs 3 million."""
+"""Numbers that may be needed at a time: 512 MiB of float32. ResNet-50 at 224×224 needs 2 million."""
 
 MAX_WORK = 1 << 37
 """Multiply-adds; a number that is read or written counts as `_ELEMENT_WORK` of them. ResNet-50 needs 2^33."""

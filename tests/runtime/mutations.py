@@ -231,9 +231,9 @@ def _change_shape_of_weight(parts: list[Part], draw: random.Random) -> None:
     shape = [draw.choice((0, 1, 1, 2, 3, 4, 8)) for _ in range(draw.randrange(5))]
     kind = draw.choice(("float32", "int64", "int32", "uint8", "int8", "bool", "float16", "float64"))
     numbers = np.array([draw.choice(_NUMBERS) % 128 for _ in range(int(np.prod(shape)))]).reshape(shape).astype(kind)
-    name = next((part.value for part in chosen.parts if part.number == 8), b"")
-    assert isinstance(name, bytes)
-    chosen.parts = taken_apart(tensor(name.decode(errors="replace"), numbers), "tensor")
+    names = [part.value for part in chosen.parts if part.number == 8 and isinstance(part.value, bytes)]
+    name = names[0].decode(errors="replace") if names else ""
+    chosen.parts = taken_apart(tensor(name, numbers), "tensor")
 
 
 def _add_attribute(parts: list[Part], draw: random.Random) -> None:

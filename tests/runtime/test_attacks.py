@@ -170,10 +170,10 @@ def test_tiny_fields_where_nobody_looks_are_refused_too() -> None:
     refused(onnx_bytes.model(GRAPH + described), "at most 8,388,608 bytes beside its weights; it has 10,000,")
 
 
-def test_more_nodes_than_a_classifier_has_are_refused_though_onnx_runtime_loads_them() -> None:
+def test_more_nodes_than_a_classifier_has_are_refused() -> None:
     chain = node("Identity", ["logits"], "x0")
-    chain += b"".join(node("Identity", [f"x{place}"], f"x{place + 1}") for place in range(20_000))
-    refused(onnx_bytes.model(GRAPH + chain), "at most 20,000 nodes; it has 20,001")
+    chain += b"".join(node("Identity", [f"x{place}"], f"x{place + 1}") for place in range(5_000))
+    refused(onnx_bytes.model(GRAPH + chain), "at most 5,000 nodes; it has 5,001")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 100, 0.5, 0.9, -1])
@@ -189,7 +189,7 @@ def test_other_files_of_onnx_runtime_are_refused() -> None:
 
 
 def test_integers_that_are_divided_by_what_ends_the_program_are_refused() -> None:
-    """By 0 in ONNX Runtime before 1.25, and the least integer by -1 in all: the processor's signal ends the process."""
+    """By 0 in ONNX Runtime 1.24, and the least integer by -1 in 1.32 too: the processor's signal ends the process."""
     whole = node("Cast", ["image"], "whole", attribute("to", 6))
     by_picture = whole + node("Div", ["whole", "whole"], "x")
     refused(onnx_bytes.model(GRAPH + by_picture), r"\(Div\) must divide integers by a constant other than 0 and -1")

@@ -76,7 +76,7 @@ FAULTY = {
 def test_faults_are_told_and_the_next_model_gets_a_process_of_its_own(tmp_path: Path, name: str) -> None:
     program = tmp_path / "faulty.py"
     program.write_text(FAULTY[name])
-    with Trials(program, silent_s=5) as trials:
+    with Trials(program, silent_s=2 if name == "hang" else 60) as trials:
         kind, text = trials.run(b"model")
         assert kind == {"busy": "hang"}.get(name, name)
         assert text != "" or name == "exception"

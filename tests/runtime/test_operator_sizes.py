@@ -88,6 +88,9 @@ ONE = [
     Case("Dropout", [PICTURE], outputs=2),
     Case("QuantizeLinear", [PICTURE, np.float32(0.1), np.uint8(3)]),
     Case("DequantizeLinear", [PICTURE.astype(np.uint8), np.float32(0.1), np.uint8(3)]),
+    Case("DequantizeLinear", [ints(1, 2, 3).astype(np.int32), floats(1), np.int32(0)]),  # a bias, as it is quantised
+    Case("DequantizeLinear", [PICTURE.astype(np.uint8), floats(4), np.zeros(4, np.uint8)]),
+    Case("QuantizeLinear", [PICTURE, floats(9)], {"axis": -1}),
     Case("InstanceNormalization", [PICTURE, floats(4), floats(4)]),
     Case("BatchNormalization", [PICTURE, floats(4), floats(4), floats(4), floats(4)]),
     Case("LayerNormalization", [PICTURE, floats(9), floats(9)], outputs=2),

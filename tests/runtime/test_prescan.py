@@ -96,10 +96,18 @@ def test_graphs_within_graphs_have_a_limit() -> None:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (nested(1, nested(4, "Relu")) * 20_001, "at most 20,000 nodes; it has 20,001"),
+        (nested(1, nested(4, "Relu")) * 5_001, "at most 5,000 nodes; it has 5,001"),
         (onnx_bytes.weight("w", np.zeros(1, np.float32)) * 20_001, "at most 20,000 weights and constants"),
         (onnx_bytes.value_info(11, "x", 1, (1,)) * 101, "at most 100 inputs and outputs; it has 101"),
         (nested(1, nested(1, "") * 250_000), "at most 250,000 fields, it has more"),
+        (
+            nested(1, (nested(5, nested(1, "x") + nested(8, bytes(60_000)) + number(20, 7)))) * 5,
+            "at most 250,000 fields",
+        ),
+        (
+            nested(1, (nested(5, nested(1, "x") + nested(7, bytes(240_000)) + number(20, 6)))) * 5,
+            "at most 250,000 fields",
+        ),
         (nested(10, "x" * 8_400_000), "at most 8,388,608 bytes beside its weights; it has 8,400,"),
         (nested(1, nested(4, "x" * 4097)), "a name may have at most 4,096 bytes; the one at byte .* has 4,097"),
         (nested(1, nested(4, "Relu") + onnx_bytes.attribute("a", (1,) * 65_537)), "at most 65,536 here"),
