@@ -63,6 +63,28 @@ def test_a_stopped_run_is_resumed_to_the_very_weights_of_one_that_was_not(
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 21))
 
 
+def test_a_run_with_averaged_weights_that_is_stopped_within_an_epoch_ends_with_the_same_weights(
+    edgecnn: Edgecnn, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras puts the average in the weights' place when `fit` ends, which must not be what is gone on with."""
+    from edgecnn_training import loop
+
+    averaged = ("--arch", "pico", "--epochs", "3", "--batch-size", "8", "--no-tensorboard", "--set", "ema=0.9")
+    assert edgecnn("train", shapes, "--run", tmp_path / "whole", *averaged).code == 0
+    original = loop._Journal.on_train_batch_end
+
+    def stopping(journal, batch, logs=None):  # type: ignore[no-untyped-def]
+        journal.stop.wished |= journal.step == 22
+        original(journal, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Journal, "on_train_batch_end", stopping)
+        assert edgecnn("train", shapes, "--run", tmp_path / "halted", *averaged).code == 130
+    assert checkpoint.latest(tmp_path / "halted" / "checkpoints").state.step == 23
+    assert edgecnn("train", "--run", tmp_path / "halted", "--resume").code == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "halted")
+
+
 def test_resuming_with_other_data_is_refused(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
     other = write_shapes(tmp_path / "other", each=10, seed=9)
     done = edgecnn("train", other, "--run", trained, "--resume")

@@ -176,6 +176,8 @@ def fit(
             if observer is not None and journal.step == step:
                 observer.begin(model, batches, step)
             model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
+            if journal.raw is not None:
+                model.set_weights(journal.raw)
         journal.keep_rest()
     return journal.early or journal.step >= last
 
@@ -210,6 +212,7 @@ class _Journal(keras.callbacks.Callback):
         self.part = phase_of(phases(run.info.recipe, per_epoch), step)
         self.advance: Callable[[str, str], None] = lambda text, note: None
         self.observer: Observer | None = None
+        self.raw: Weights | None = None  # with averaging: `fit` ends by putting the average in the weights' place
         self._scores: Floats | None = None
         self._note = ""
         self._began = time.monotonic()
@@ -226,6 +229,8 @@ class _Journal(keras.callbacks.Callback):
             self.advance(f"epoch {epoch}/{self.run.info.recipe.epochs}", self._note)
         if self.stop.wished or self.early:
             self.model.stop_training = True
+        if self.run.info.recipe.ema and (self.model.stop_training or self.step == self.part.last):
+            self.raw = self.model.get_weights()
 
     def keep_rest(self) -> None:
         """Save what an interrupted epoch has trained."""
