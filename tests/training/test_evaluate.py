@@ -139,3 +139,21 @@ def test_a_mistake_is_told_with_its_remedy(
     done = edgecnn("evaluate", *(word.replace("DATA", str(shapes)).replace("RUN", str(trained)) for word in arguments))
     assert (done.code, done.out) == (code, "")
     assert message in done.err
+
+
+def test_the_confusion_matrix_does_not_replace_a_picture_that_a_manifest_names(
+    edgecnn: Edgecnn, exported: dict[str, Path], shapes: Path, tmp_path: Path
+) -> None:
+    rows = [(path, path.parent.name) for path in sorted(shapes.rglob("*.png"))[::20]]
+    for path, label in rows:
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / path.name).write_bytes(path.read_bytes())
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path,label\n" + "".join(f"{label}/{path.name},{label}\n" for path, label in rows))
+    picture = tmp_path / rows[0][1] / rows[0][0].name
+    before = picture.read_bytes()
+    done = edgecnn("evaluate", exported["float32"], manifest, "--confusion", picture)
+    assert done.code == 2
+    assert "--confusion must not replace a picture of the data" in done.err
+    assert picture.read_bytes() == before
+    assert edgecnn("evaluate", exported["float32"], manifest, "--confusion", tmp_path / "c.png").code == 0

@@ -22,7 +22,7 @@ start_keras("to test")
 import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop, networks  # noqa: E402
 from edgecnn_training.confidence import tempered  # noqa: E402
-from edgecnn_training.export import exporter  # noqa: E402
+from edgecnn_training.export import container, exporter  # noqa: E402
 from edgecnn_training.export.candidates import Workshop  # noqa: E402
 from edgecnn_training.export.container import Identity  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
@@ -328,3 +328,26 @@ def test_data_that_moved_is_named_with_data(edgecnn: Edgecnn, trained: Path, sha
     shutil.copytree(shapes, tmp_path / "moved")
     done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--data", tmp_path / "moved", "--quantize", "none")
     assert done.code == 0
+
+
+def test_a_model_is_not_written_among_the_pictures(edgecnn: Edgecnn, trained: Path, shapes: Path) -> None:
+    done = edgecnn("export", trained, "-o", shapes / "m.onnx")
+    assert done.code == 2
+    assert "--output must lie outside of the data" in done.err
+    assert not (shapes / "m.onnx").exists()
+
+
+def test_a_file_that_cannot_be_written_is_exit_6(
+    edgecnn: Edgecnn, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    write = container.write
+    monkeypatch.setattr(
+        container, "write", lambda path, *rest: full() if "partial" in path.name else write(path, *rest)
+    )
+    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--quantize", "none")
+    assert done.code == 6
+    assert "No space left on device; free some space or name another" in done.err
+    assert list(tmp_path.iterdir()) == []

@@ -253,3 +253,26 @@ def test_the_lists_name_each_plug_in_with_a_description(edgecnn: Edgecnn) -> Non
         assert done.code == 0
         assert rows[name]
         assert all(rows.values())
+
+
+def test_ctrl_c_while_a_run_is_made_leaves_nothing(
+    edgecnn: Edgecnn, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecnn_training import splits
+
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(splits, "write_splits", interrupted)
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "softmax", "--epochs", "1")
+    assert done.code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_whose_scores_are_no_numbers_is_not_kept(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    wild = ("--learning-rate", "100", "--set", "optimizer=sgd", "--set", "schedule=constant")
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "lecture-a", "--epochs", "2", *wild)
+    assert done.code == 2
+    assert "the loss must stay a finite number; it became" in done.err
+    assert "train again with a --learning-rate below 100" in done.err
+    assert not (tmp_path / "run" / "result.json").exists()

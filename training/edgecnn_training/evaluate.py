@@ -78,6 +78,8 @@ def evaluate_command(
     spec = subject.input
     with screen.counter("reading") as seen:
         loaded = load_dataset(data, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
+    if confusion is not None and _is_picture(confusion, data, loaded):
+        raise UsageError(f"--confusion must not replace a picture of the data; {confusion} is one: name another file")
     for note in loaded.notes:
         screen.say(f"note: {note}")
     for rejected in loaded.rejected[:_SHOWN]:
@@ -127,6 +129,15 @@ def report(result: Evaluation, split: str) -> str:
     rows = [["class", "pictures", "right", "recall", "precision"]]
     rows += [[c.label, f"{c.n:,}", f"{c.correct:,}", _share(c.recall), _share(c.precision)] for c in result.per_class()]
     return screen.table(rows) + f"\n{split} {screen.accuracy(result)}"
+
+
+def _is_picture(file: Path, data: str, loaded: Dataset) -> bool:
+    """Whether a file is one that a manifest names; folders and archives are told by their place."""
+    if not file.exists():
+        return False
+    beside = Path(locations.place(data)).absolute().parent
+    alike = (beside / record.name for record in loaded.records if Path(record.name).name == file.name)
+    return any(path.exists() and path.samefile(file) for path in alike)
 
 
 def _open(model: str, allow_any_op: bool) -> Subject:

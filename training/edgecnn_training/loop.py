@@ -236,6 +236,8 @@ class _Journal(keras.callbacks.Callback):
         """Save what an interrupted epoch has trained."""
         epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
+            sound = all(np.isfinite(weights).all() for weights in self.model.get_weights())
+            self._refuse_infinite(0.0 if sound else math.nan, epoch + 1)
             self._save(epoch, None, None)
 
     def _save(self, epoch: int, validation_top1: float | None, averaged: Weights | None) -> None:
@@ -251,12 +253,7 @@ class _Journal(keras.callbacks.Callback):
 
     def _end_epoch(self, logs: Mapping[str, float]) -> None:
         epoch = self.step // self.per_epoch
-        if not math.isfinite(logs["loss"]):
-            rate = self.part.learning_rate(self.run.info.recipe)
-            raise UsageError(
-                f"the loss must stay a finite number; it became {logs['loss']} in epoch {epoch}: "
-                f"train again with a {self.part.rate_option} below {rate:g}"
-            )
+        self._refuse_infinite(logs["loss"], epoch)
         seconds = time.monotonic() - self._began
         values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(seconds, 3)}
         values |= {"learning_rate": _rate(self.model, self.step - 1 - self.part.first)}
@@ -265,6 +262,7 @@ class _Journal(keras.callbacks.Callback):
         if self.run.info.recipe.ema:
             averaged = averaged_weights(self.model, self.splits.train, self.run.info.normalization)
         values |= self._validate(averaged)
+        self._refuse_infinite(values.get("validation_loss", 0.0), epoch)
         self.run.append_metrics(values)  # first: a resumed run forgets lines after its checkpoint, but adds none before
         if self.observer is not None:
             self.observer.epoch(self.model, values, self._scores)
@@ -274,6 +272,14 @@ class _Journal(keras.callbacks.Callback):
         self.early = stopped_early(self.run.read_metrics(), self.run.info.recipe.patience, since=last.first)
         if self.early:
             screen.progress_line(f"stopped early: no better on validation for {self.run.info.recipe.patience} epochs")
+
+    def _refuse_infinite(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            rate = self.part.learning_rate(self.run.info.recipe)
+            raise UsageError(
+                f"the loss must stay a finite number; it became {loss} in epoch {epoch}: "
+                f"train again with a {self.part.rate_option} below {rate:g}"
+            )
 
     def _validate(self, averaged: Weights | None) -> dict[str, float]:
         pictures = self.splits.validation

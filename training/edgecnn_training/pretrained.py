@@ -191,7 +191,7 @@ def _read_file(body: keras.Model, path: Path, recipe: Recipe) -> None:
     try:
         with scratch("to read weights", path.stat().st_size) as folder:
             _load_all(body, _as_keras_knows_it(path, folder, sum(bool(layer.weights) for layer in body.layers)))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, zipfile.BadZipFile) as error:
         options = {key: value for key, value in recipe.options.items() if key != "dropout"}
         raise DataError(
             f"{path} must hold weights of {recipe.arch.removeprefix(applications.PREFIX)} with the options {options}, "

@@ -211,6 +211,9 @@ def create(path: Path, info: RunInfo, environment: Mapping[str, object], fill: C
         if path.exists():
             raise exists(path) from error
         raise not_made(path, error.__cause__ or error) from error
+    except BaseException:  # Ctrl-C too: either a whole run is there, or nothing
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return Run(path, info)
 
 

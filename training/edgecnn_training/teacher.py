@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Set
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def load(run: Run) -> Teacher:
     path = run.path / FILE
     try:
         network = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} must hold the run's teacher ({error}): train again into a new --run") from error
 
     def teacher(pixels: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def to_text(values: npt.NDArray[Any], array: Array, start: int) -> list[str]:
         return _one_hot(values, array, start)
     values = values.reshape(-1)
     if values.dtype.kind == "U":
+        if values.size and np.ascontiguousarray(values).view(np.uint32).max() > sys.maxunicode:
+            raise DataError(f"text must be Unicode; {array.where} is not: it is damaged, save it again")
         return [str(value) for value in values]
     if values.dtype.kind == "S":
         try:

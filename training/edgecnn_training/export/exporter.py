@@ -5,6 +5,7 @@ Every figure is measured on the files themselves, through `edgecnn.Classifier`, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ import numpy as np
 
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
-from edgecnn.errors import AccuracyError, DataError, ModelError, UsageError
+from edgecnn.errors import AccuracyError, ModelError, SinkError, UsageError
 from edgecnn.self_test import SelfTest
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import confidence, loop, networks, run_data, screen
+from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
 from edgecnn_training.export import claims, container, gate, probes
@@ -99,12 +100,13 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
     Raises:
         UsageError: An option without meaning.
         DataError: The run or its data cannot be used.
+        SinkError: The file cannot be written.
         ModelError: The exported file computes something else than Keras.
         AccuracyError: A precision was asked for by name and no file of it passes.
     """
     wish = wish or Wish()
     _check_options(output, wish)
-    material = gather(run_path, data, _model_name(name or output.stem))
+    material = gather(run_path, data, _model_name(name or output.stem), output)
     parameters = material.run.info.complexity.parameters
     with scratch("to export", _SCRATCH_BYTES + 48 * parameters) as folder:  # ten files of at most four bytes each
         workshop = Workshop(folder, material.identity, material.train, material.validation)
@@ -133,9 +135,11 @@ def _check_options(output: Path, wish: Wish) -> None:
         raise UsageError(f"--output must lie in a folder that exists; make {output.absolute().parent} first")
 
 
-def gather(run_path: Path, location: str | None, name: str) -> Material:
-    """Read a run, its best network and its data."""
+def gather(run_path: Path, location: str | None, name: str, output: Path = Path("model.onnx")) -> Material:
+    """Read a run, its best network and its data; `output` must not lie among these."""
     run = Run.open(run_path)
+    if locations.holds(location or run.info.data_location, output):
+        raise UsageError(f"--output must lie outside of the data; {output} lies in it: name another file")
     best = checkpoints.best(run.checkpoints)
     data = run_data.load_data_of(run, location)
     codes = run_data.codes_of(run, data)
@@ -312,9 +316,11 @@ def _write(output: Path, shipped: Shipped, material: Material) -> None:
             assert classifier.card == card, "the card must be read as it was written"
         temporary.replace(output)
     except OSError as error:
-        raise DataError(f"the model must be written to {output}: {error}; free some space or name another") from error
+        why = error.strerror or str(error)
+        raise SinkError(f"the model must be written to {output}: {why}; free some space or name another") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _finish(output: Path, shipped: Shipped, material: Material) -> None:
