@@ -87,10 +87,14 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
 
 
 def keras_scorer(model: keras.Model, normalization: Normalization) -> Scorer:
-    """Probabilities from a network with logits, as `in_batches` wants them."""
+    """Probabilities from a network with logits, as `in_batches` wants them; a UsageError where one is no number."""
 
     def scorer(images: Images) -> Floats:
         logits = np.asarray(model.predict_on_batch(normalization(images)), np.float64)
+        if not np.isfinite(logits).all():
+            raise UsageError(
+                "what a network answers must be finite numbers; some are not: train again with a lower --learning-rate"
+            )
         powers = np.exp(logits - logits.max(1, keepdims=True))
         scores: Floats = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
         return scores
@@ -236,8 +240,7 @@ class _Journal(keras.callbacks.Callback):
         """Save what an interrupted epoch has trained."""
         epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
-            sound = all(np.isfinite(weights).all() for weights in self.model.get_weights())
-            self._refuse_infinite(0.0 if sound else math.nan, epoch + 1)
+            self._refuse_infinite(0.0, epoch + 1)
             self._save(epoch, None, None)
 
     def _save(self, epoch: int, validation_top1: float | None, averaged: Weights | None) -> None:
@@ -274,10 +277,11 @@ class _Journal(keras.callbacks.Callback):
             screen.progress_line(f"stopped early: no better on validation for {self.run.info.recipe.patience} epochs")
 
     def _refuse_infinite(self, loss: float, epoch: int) -> None:
-        if not math.isfinite(loss):
+        # weights too: a ReLU makes zeros of what is no number, so that the loss of a dead network can be finite
+        if not (math.isfinite(loss) and all(np.isfinite(weights).all() for weights in self.model.get_weights())):
             rate = self.part.learning_rate(self.run.info.recipe)
             raise UsageError(
-                f"the loss must stay a finite number; it became {loss} in epoch {epoch}: "
+                f"the loss and all weights must stay finite numbers; the loss became {loss:g} in epoch {epoch}: "
                 f"train again with a {self.part.rate_option} below {rate:g}"
             )
 
