@@ -6,7 +6,11 @@
 `--by content` deals the pictures of each class out at random; identical pictures are one group and stay together. `--by
 blocks` cuts each class, in natural order of the file names, into contiguous blocks: where consecutive pictures are of
 one person, each person is tested by a network that has not seen them; the tenth before a block, counted in a circle, is
-the validation split. Recipes are compared by validation.
+the validation split; a picture outside the block with the very pixels of a tested one is left out. Recipes are compared
+by validation.
+
+`-o` keeps what is done: the same command with the same file goes on after the last finished training, and with `--only`
+the folds can be run one after the other and are then pooled.
 
 Each fold is one `edgecnn train` and one `edgecnn export`, as anyone would type them; the file that export wrote
 predicts its fold. Nothing is chosen by a fold: not the recipe, not the epoch (validation chooses it). Pooled over the
@@ -20,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -31,6 +36,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +49,8 @@ from PIL import Image as PILImage
 from edgecnn import Classifier
 from edgecnn.decode import decode
 from edgecnn.errors import ImageError
+
+LEFT_OUT = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +65,9 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """What a fold's file got right, by the pictures' numbers; Keras's accuracies; the seconds of the training."""
+    """What a fold's file got right, by the pictures' names; accuracies as float32 and on validation; its time."""
 
-    right: dict[int, bool]
+    right: dict[str, bool]
     float_top1: float
     validation_top1: float
     precision: str
@@ -68,7 +76,7 @@ class Fold:
 
 
 def write_pictures(location: str, folder: Path) -> list[Picture]:
-    """Every picture that can be read as a file of its own."""
+    """Every picture that can be read as a file of its own; the others are named on stderr."""
     found = []
     for number, item in enumerate(read(location)):
         if not isinstance(item, Example):
@@ -76,13 +84,15 @@ def write_pictures(location: str, folder: Path) -> list[Picture]:
         try:
             file = folder / f"{number:06d}{Path(item.name).suffix.lower() or '.png'}"
             if isinstance(item.image, bytes):
-                decode(item.image)
+                pixels = decode(item.image)
                 file.write_bytes(item.image)
             else:
+                pixels = item.image
                 PILImage.fromarray(item.image.squeeze()).save(file)
-        except ImageError:
+        except ImageError as error:
+            print(f"left out: {item.name}: {error}", file=sys.stderr)
             continue
-        found.append(Picture(file.name, item.label, content_hash(item.image).hex(), item.name))
+        found.append(Picture(file.name, item.label, content_hash(np.asarray(pixels)).hex(), item.name))
     return found
 
 
@@ -122,6 +132,11 @@ def splits_by_blocks(pictures: Sequence[Picture], folds: int) -> list[list[str]]
                 result[number][members[position]] = "test"
             for back in range(1, round(len(members) / 10) + 1):
                 result[number][members[bounds[number] - back]] = "validation"
+    for chosen in result:
+        tested = {picture.content for picture, split in zip(pictures, chosen, strict=True) if split == "test"}
+        for i, picture in enumerate(pictures):
+            if chosen[i] != "test" and picture.content in tested:
+                chosen[i] = LEFT_OUT
     return result
 
 
@@ -132,19 +147,19 @@ def run_fold(folder: Path, pictures: Sequence[Picture], chosen: Sequence[str], o
         writer = csv.writer(file)
         writer.writerow(("path", "label", "split", "group"))
         for picture, split in zip(pictures, chosen, strict=True):
-            writer.writerow((f"pictures/{picture.file}", picture.label, split, picture.content))
+            if split != LEFT_OUT:
+                writer.writerow((f"pictures/{picture.file}", picture.label, split, picture.content))
     shutil.rmtree(run, ignore_errors=True)
     began = time.monotonic()
     trained = edgecnn("train", manifest, "--run", run, *options)
     seconds = time.monotonic() - began
     told = edgecnn("export", run, "-o", model)
     parameters = json.loads((run / "run.json").read_text())["parameters"]
-    tested = [i for i, split in enumerate(chosen) if split == "test"]
     right = {}
     with Classifier(model) as classifier:
-        for i in tested:
-            said = classifier.predict(folder / "pictures" / pictures[i].file).label
-            right[i] = said == pictures[i].label
+        for picture, split in zip(pictures, chosen, strict=True):
+            if split == "test":
+                right[picture.name] = classifier.predict(folder / "pictures" / picture.file).label == picture.label
     return Fold(right, told["float_top1"], trained["validation_top1"], told["precision"], seconds, parameters)
 
 
@@ -167,65 +182,133 @@ def difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, fl
     return (sum(first) - sum(second)) / n, apart - half, apart + half
 
 
-def main() -> None:
-    """Run all folds and print a line for each, then the pooled figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+class Record:
+    """The finished folds of each network, kept in a JSON file where one is asked for."""
+
+    def __init__(self, path: Path | None, settings: dict[str, object]) -> None:
+        self.path = path
+        self.settings = settings
+        self.folds: defaultdict[str, dict[int, Fold]] = defaultdict(dict)
+        if path is None or not path.exists():
+            return
+        told = json.loads(path.read_text())
+        other = [key for key in settings if told["settings"].get(key) != settings[key]]
+        if other:
+            sys.exit(f"{path} holds folds of another {', '.join(other)}; name another file with -o")
+        for arch, own in told["folds"].items():
+            self.folds[arch] = {int(number): Fold(**fold) for number, fold in own.items()}
+
+    def add(self, arch: str, number: int, fold: Fold) -> None:
+        """Take a finished fold up, and write the file anew."""
+        self.folds[arch][number] = fold
+        if self.path:
+            text = {arch: {k: dataclasses.asdict(f) for k, f in own.items()} for arch, own in self.folds.items()}
+            partial = self.path.with_name(f".{self.path.name}.part")
+            partial.write_text(json.dumps({"settings": self.settings, "made_with": made_with(), "folds": text}) + "\n")
+            partial.replace(self.path)
+
+
+def made_with() -> dict[str, object]:
+    """The command, the machine and the versions, for the file."""
+    packages = ("edgecnn", "keras", "tensorflow", "tensorflow-cpu", "onnxruntime", "numpy")
+    there = {(found.name or "").lower(): found.version for found in metadata.distributions()}
+    return {
+        "command": sys.argv,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **{name: there[name] for name in packages if name in there},
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=type(
+            "Both", (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter), {}
+        ),
+    )
     parser.add_argument("data", help="whatever `edgecnn train` takes; splits that it gives are left aside")
-    parser.add_argument("--by", choices=("content", "blocks"), default="content")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--only", type=int, nargs="+", help="these folds only, from 0")
-    parser.add_argument("--arch", nargs="+", default=["small"])
-    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--by", choices=("content", "blocks"), default="content", help="how folds are cut, see above")
+    parser.add_argument("--folds", type=int, default=5, help="how many")
+    parser.add_argument("--only", type=int, nargs="+", metavar="K", help="run these folds only, from 0")
+    parser.add_argument("--arch", nargs="+", default=["small"], help="networks; the first is compared with each other")
+    parser.add_argument("--recipe", default="default", help="of every training")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="of the network; else what the data has")
     parser.add_argument("--seed", type=int, default=0, help="of the folds by content, and of the training")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("-o", "--output", type=Path, help="write JSON here, after each fold")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in `edgecnn train`")
+    parser.add_argument("-o", "--output", type=Path, help="JSON, written after each training, and gone on with")
     asked = parser.parse_args()
+    if asked.folds < 2:
+        parser.error(f"--folds must be 2 or more, got {asked.folds}")
+    asked.only = asked.only or list(range(asked.folds))
+    if wrong := [k for k in asked.only if not 0 <= k < asked.folds]:
+        parser.error(f"--only takes folds from 0 to {asked.folds - 1}, got {wrong[0]}")
+    return asked
+
+
+def main() -> None:
+    """Run all folds and print a line for each, then the pooled figures."""
+    asked = arguments()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     options = ["--recipe", asked.recipe, "--seed", asked.seed, *(o for text in asked.set for o in ("--set", text))]
     if asked.channels:
         options += ["--channels", asked.channels]
-    found: dict[str, dict[int, Fold]] = {arch: {} for arch in asked.arch}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "pictures").mkdir()
         pictures = write_pictures(asked.data, folder / "pictures")
-        by_blocks = asked.by == "blocks"
-        chosen = (
-            splits_by_blocks(pictures, asked.folds)
-            if by_blocks
-            else splits_by_content(pictures, asked.folds, asked.seed)
-        )
-        for number in asked.only or range(asked.folds):
+        settings = {
+            "data": hashlib.sha256(
+                "".join(sorted(p.name + p.label + p.content for p in pictures)).encode()
+            ).hexdigest(),
+            **{key: getattr(asked, key) for key in ("by", "folds", "recipe", "channels", "seed", "set")},
+        }
+        record = Record(asked.output, settings)
+        if asked.by == "blocks":
+            chosen = splits_by_blocks(pictures, asked.folds)
+        else:
+            chosen = splits_by_content(pictures, asked.folds, asked.seed)
+        for number in asked.only:
             for arch in asked.arch:
-                fold = run_fold(folder, pictures, chosen[number], ["--arch", arch, *options])
-                found[arch][number] = fold
-                print(
-                    f"fold {number}  {arch:10} {fold.precision:8} {sum(fold.right.values()):5,} of "
-                    f"{len(fold.right):5,}  {sum(fold.right.values()) / len(fold.right):.4f}  float "
-                    f"{fold.float_top1:.4f}  validation {fold.validation_top1:.4f}  "
-                    f"training {fold.seconds / 60:.1f} min",
-                    flush=True,
-                )
-                if asked.output:
-                    text = {name: {k: dataclasses.asdict(f) for k, f in own.items()} for name, own in found.items()}
-                    asked.output.write_text(json.dumps(text) + "\n")
-    pooled = {arch: {i: ok for fold in own.values() for i, ok in fold.right.items()} for arch, own in found.items()}
-    for arch, right in pooled.items():
-        low, high = wilson(sum(right.values()), len(right))
-        each = [sum(fold.right.values()) / len(fold.right) for fold in found[arch].values()]
-        total = len(right)
+                if number not in record.folds[arch]:
+                    record.add(arch, number, run_fold(folder, pictures, chosen[number], ["--arch", arch, *options]))
+                show_fold(number, arch, record.folds[arch][number])
+    show_pooled({arch: record.folds[arch] for arch in asked.arch})
+
+
+def show_fold(number: int, arch: str, fold: Fold) -> None:
+    """Print the line of one training."""
+    right, total = sum(fold.right.values()), len(fold.right)
+    print(
+        f"fold {number}  {arch:10} {fold.precision:8} {right:5,} of {total:5,}  {right / total:.4f}  "
+        f"float {fold.float_top1:.4f}  validation {fold.validation_top1:.4f}  training {fold.seconds / 60:.1f} min",
+        flush=True,
+    )
+
+
+def show_pooled(found: dict[str, dict[int, Fold]]) -> None:
+    """Print each network's pooled accuracy, and how the first differs from each other on the folds that both have."""
+    for arch, folds in found.items():
+        right = [ok for fold in folds.values() for ok in fold.right.values()]
+        low, high = wilson(sum(right), len(right))
+        each = [sum(fold.right.values()) / len(fold.right) for fold in folds.values()]
         print(
-            f"{arch}: {sum(right.values()) / total:.2%} of {total:,} (95 % interval {low:.2%} to {high:.2%}), "
+            f"{arch}: {sum(right) / len(right):.2%} of {len(right):,} (95 % interval {low:.2%} to {high:.2%}), "
             f"folds {np.mean(each):.2%} ± {np.std(each, ddof=1) if len(each) > 1 else 0:.2%}, validation "
-            f"{np.mean([fold.validation_top1 for fold in found[arch].values()]):.2%}, "
-            f"{next(iter(found[arch].values())).parameters:,} parameters"
+            f"{np.mean([fold.validation_top1 for fold in folds.values()]):.2%}, "
+            f"{next(iter(folds.values())).parameters:,} parameters"
         )
-    for other in asked.arch[1:]:
-        first, second = pooled[asked.arch[0]], pooled[other]
-        apart, low, high = difference([first[i] for i in first], [second[i] for i in first])
+    first, *others = found
+    for other in others:
+        both = sorted(set(found[first]) & set(found[other]))
+        names = [(number, name) for number in both for name in found[first][number].right]
+        apart, low, high = difference(
+            [found[first][number].right[name] for number, name in names],
+            [found[other][number].right[name] for number, name in names],
+        )
         bounds = f"{low * 100:+.2f} to {high * 100:+.2f}"
-        print(f"{asked.arch[0]} - {other}: {apart * 100:+.2f} points (95 % interval {bounds})")
+        print(f"{first} - {other}: {apart * 100:+.2f} points (95 % interval {bounds}), n {len(names):,}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import itertools
 
-from folds import Picture, difference, splits_by_blocks, splits_by_content
+from folds import LEFT_OUT, Fold, Picture, Record, difference, splits_by_blocks, splits_by_content
 
 
 def pictures(each: int = 53) -> list[Picture]:
@@ -34,7 +35,7 @@ def test_by_content_each_picture_is_tested_once_with_its_likes_and_classes_are_e
 
 
 def test_by_blocks_a_fold_is_contiguous_in_each_class_and_validation_stands_before_it() -> None:
-    folds = splits_by_blocks(pictures(), 5)
+    folds = splits_by_blocks([dataclasses.replace(p, content=p.name) for p in pictures()], 5)
     tested = np.array([[split == "test" for split in chosen] for chosen in folds])
     assert (tested.sum(0) == 1).all()
     for chosen in folds:
@@ -46,6 +47,27 @@ def test_by_blocks_a_fold_is_contiguous_in_each_class_and_validation_stands_befo
             assert chosen[start + (first - 1) % 53] == "validation"
             block = [split == "test" for split in chosen[start : start + 53]]
             assert sum(a != b for a, b in itertools.pairwise(block)) <= 2
+
+
+def test_by_blocks_a_picture_with_the_pixels_of_a_tested_one_is_left_out() -> None:
+    found = [dataclasses.replace(p, content=p.name) for p in pictures()]
+    found[3], found[52] = (dataclasses.replace(p, content="the same") for p in (found[3], found[52]))
+    folds = splits_by_blocks(found, 5)
+    assert [(chosen[3], chosen[52]) for chosen in folds] == [
+        ("test", LEFT_OUT),
+        ("train", "train"),
+        ("train", "train"),
+        ("train", "train"),
+        (LEFT_OUT, "test"),
+    ]
+
+
+def test_finished_folds_are_gone_on_with_and_those_of_other_settings_refused(tmp_path: Path) -> None:
+    fold = Fold({"a.png": True, "b.png": False}, 0.5, 0.6, "int8", 3.0, 77)
+    Record(tmp_path / "folds.json", {"seed": 0, "by": "content"}).add("small", 2, fold)
+    assert Record(tmp_path / "folds.json", {"seed": 0, "by": "content"}).folds == {"small": {2: fold}}
+    with pytest.raises(SystemExit, match="of another seed"):
+        Record(tmp_path / "folds.json", {"seed": 1, "by": "content"})
 
 
 def test_the_paired_difference_is_that_of_its_source() -> None:
