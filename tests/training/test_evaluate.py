@@ -36,6 +36,16 @@ def test_on_a_terminal_there_is_a_table_with_a_line_for_each_class(
     assert json.loads(as_json.out)["correct"] == record["correct"]
 
 
+def test_a_run_without_data_is_evaluated_on_its_own(edgecnn: Edgecnn, trained: Path, shapes: Path) -> None:
+    assert json.loads(edgecnn("evaluate", trained).out) == json.loads(edgecnn("evaluate", trained, shapes).out)
+
+
+def test_a_model_without_data_is_told_to_name_some(edgecnn: Edgecnn, exported: dict[str, Path]) -> None:
+    done = edgecnn("evaluate", exported["int8"])
+    assert (done.code, done.out) == (2, "")
+    assert "name DATA: edgecnn evaluate" in done.err
+
+
 def test_new_pictures_without_splits_are_all_taken(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
     new = write_shapes(tmp_path / "new", each=7, seed=5)
     record = json.loads(edgecnn("evaluate", trained, new, "--json").out)
@@ -131,6 +141,8 @@ def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, t
         (("RUN", "nowhere"), 3, "there is no 'nowhere'"),
         (("RUN", "DATA", "--confusion", "x.jpg"), 2, "--confusion must be a .png file"),
         (("RUN", "DATA", "--confusion", "DATA/bar/000.png"), 2, "--confusion must lie outside of the data"),
+        (("RUN", "DATA", "--output", "x.txt"), 2, "--output must be a .csv file"),
+        (("RUN", "--output", "DATA/x.csv"), 2, "--output must lie outside of the data"),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(
@@ -154,6 +166,6 @@ def test_the_confusion_matrix_does_not_replace_a_picture_that_a_manifest_names(
     before = picture.read_bytes()
     done = edgecnn("evaluate", exported["float32"], manifest, "--confusion", picture)
     assert done.code == 2
-    assert "--confusion must not replace a picture of the data" in done.err
+    assert "--confusion must not replace a file of the data" in done.err
     assert picture.read_bytes() == before
     assert edgecnn("evaluate", exported["float32"], manifest, "--confusion", tmp_path / "c.png").code == 0

@@ -88,7 +88,10 @@ def test_a_healthy_set_has_no_line_no_note_and_no_pictures(tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["health.json"]
     assert json.loads((tmp_path / "run" / "health.json").read_text()) == {
         "sizes": {"train": 22, "validation": 4, "test": 4},
-        **{key: {} for key in ("identical_within", "identical_across", "near_within", "near_across", "near_labels")},
+        **{
+            key: {}
+            for key in ("identical_within", "identical_across", "near_within", "near_across", "near_labels", "found")
+        },
         **dict.fromkeys(("same_file", "two_labels", "near_two_labels", "leaked"), 0),
         "complete": True,
         "examples": [],
@@ -122,7 +125,8 @@ def test_each_kind_of_repetition_is_counted_and_listed(tmp_path: Path) -> None:
     assert list(names(found)) == list(health.KINDS)
     assert (found.identical_within, found.identical_across) == ({"train": 3}, {"validation": 1})
     assert (found.same_file, found.two_labels, found.leaked) == (1, 1, 0)
-    assert (found.near_within, found.near_across) == ({"train": 4}, {"test": 2})
+    assert (found.near_within, found.near_across) == ({"train": 1}, {"test": 2})
+    assert found.found == {kind: len(pairs) for kind, pairs in names(found).items()}
     assert (found.near_two_labels, found.near_labels, found.complete) == (1, {"dog": 2}, True)
 
 
@@ -175,7 +179,7 @@ def noisy_frame(seed: int, frame: int) -> Pixels:
 
 def test_where_the_search_was_cut_the_line_says_at_least() -> None:
     counts = {"near_across": {"test": 1_200}, "near_labels": {"a": 700}, "sizes": {"test": 9_000}, "complete": False}
-    empty = {key: {} for key in ("identical_within", "identical_across", "near_within")}
+    empty = {key: {} for key in ("identical_within", "identical_across", "near_within", "found")}
     zero = dict.fromkeys(("same_file", "two_labels", "near_two_labels", "leaked"), 0)
     found = Health(**counts, **empty, **zero, pairs=[])  # type: ignore[arg-type]
     assert advice.summary(found) == "data: at least 1,200 nearly the same on two sides (duplicates.png)"
@@ -285,7 +289,7 @@ def test_a_run_without_health_json_is_resumed_as_before(edgecnn: Edgecnn, traine
     done = edgecnn("train", "--run", tmp_path / "run", "--resume")
     assert done.code == 0
     assert json.loads(done.out)["leaked"] == 0
-    assert "no picture on two sides" in done.err
+    assert "no identical picture on two sides" in done.err
 
 
 def test_allow_leak_is_for_a_new_run(edgecnn: Edgecnn, trained: Path) -> None:

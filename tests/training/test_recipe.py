@@ -47,7 +47,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "received 'epoch'; did you mean 'epochs'"),
+        ("epoch = 3", "'epoch' is no key of a recipe; did you mean 'epochs'?"),
         ("epochs = 0", "epochs must be 1 or more; received 0"),
         ("epochs = 1.5", "epochs must be a whole number; received 1.5"),
         ("epochs = true", "epochs must be a whole number; received True"),

@@ -73,7 +73,7 @@ def test_train_ends_with_the_accuracy_and_the_next_command(edgecnn: Edgecnn, sha
     done = edgecnn("train", shapes, "--run", tmp_path / "run", *QUICK)
     assert done.code == 0
     assert "180 images, 3 classes, 20×20 grey" in done.err
-    assert "train 144 · validation 18 · test 18  (random; no picture on two sides)" in done.err
+    assert "train 144 · validation 18 · test 18  (random; no identical picture on two sides)" in done.err
     assert f"next:  edgecnn export {tmp_path / 'run'} -o run.onnx" in done.err
     record = json.loads(done.out)
     assert (record["type"], record["split"], record["n"]) == ("train", "test", 18)

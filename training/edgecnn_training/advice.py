@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from edgecnn_training.dataset import reasons
 from edgecnn_training.health import KINDS, Health
 from edgecnn_training.loading import Dataset
+from edgecnn_training.recipe import Recipe
 
 FEW = 10
 """Pictures of a class; with fewer of them a tenth is less than one picture."""
 
-UNEVEN = 10
+UNEVEN = 3
 """How many times as many pictures as the smallest class the largest one may have."""
 
 _SHOWN = 5
@@ -30,7 +31,7 @@ def summary(health: Health) -> str:
     parts = [
         ("", health.two_labels, "identical under two labels"),
         ("", sum(health.identical_across.values()), "identical on two sides"),
-        (least, health.near_two_labels, "pairs nearly the same under two labels"),
+        (least, health.near_two_labels, "nearly the same under two labels"),
         (least, sum(health.near_across.values()), "nearly the same on two sides"),
         ("", sum(health.identical_within.values()), f"identical within {_listed(health.identical_within)}"),
         (least, sum(health.near_within.values()), f"nearly the same within {_listed(health.near_within)}"),
@@ -46,7 +47,8 @@ def repetitions(health: Health, split: str) -> list[str]:
         health: What was found.
         split: ``"given"``, ``"random"`` or ``"ordered"``.
     """
-    return [*_two_labels(health), *_flattered(health), *_near(health, split)]
+    near = near_on_two_sides(health.near_across, health.near_labels, health.sizes, health.complete, split)
+    return [*_two_labels(health), *_flattered(health), *near]
 
 
 def _two_labels(health: Health) -> list[str]:
@@ -68,19 +70,41 @@ def _flattered(health: Health) -> list[str]:
     ]
 
 
-def _near(health: Health, split: str) -> list[str]:
-    count = sum(health.near_across.values())
+def early_stop(recipe: Recipe) -> list[str]:
+    """A line where stopping early cuts off what the schedule is for; none otherwise."""
+    if not recipe.patience or recipe.schedule not in ("one-cycle", "cosine"):
+        return []
+    return [
+        f"patience = {recipe.patience} may stop the training before the low learning rates at the end of "
+        f"{recipe.schedule!r}, to which it owes much of its accuracy: fewer --epochs shorten it better, or add "
+        "--set schedule=constant"
+    ]
+
+
+def near_on_two_sides(
+    across: Mapping[str, int], labels: Mapping[str, int], sizes: Mapping[str, int], complete: bool, split: str
+) -> list[str]:
+    """A line about held-out pictures that are nearly the same as one nearer to training; none where there is none.
+
+    Args:
+        across: How many of each split.
+        labels: The most frequent labels of these, the most frequent one first.
+        sizes: All pictures of each split.
+        complete: Whether all pictures were compared.
+        split: ``"given"``, ``"random"`` or ``"ordered"``.
+    """
+    count = sum(across.values())
     if not count:
         return []
-    (label, most), *_ = health.near_labels.items()
+    label, most = next(iter(labels.items()), ("", 0))
     share = f", mostly of {label!r}," if 2 * most > count else ""
     remedy = {
         "given": "keep each scene on one side",
         "random": "--split ordered, or a group for each scene in a manifest, keeps them together",
         "ordered": "a group for each scene in a manifest keeps them together",
     }[split]
-    least = "" if health.complete else "at least "
-    held = sum(size for name, size in health.sizes.items() if name != "train")
+    least = "" if complete else "at least "
+    held = sum(size for name, size in sizes.items() if name != "train")
     return [
         f"{least}{count:,} of {held:,} held-out pictures{share} are nearly the same as one on another side: look at "
         f"duplicates.png; simple shapes are honestly alike, frames of a video or a burst flatter the accuracy: {remedy}"
@@ -113,8 +137,9 @@ def _uneven(labels: tuple[str, ...], counts: Counter[str]) -> list[str]:
     if counts[largest] < UNEVEN * counts[smallest]:
         return []
     return [
-        f"uneven classes: {largest!r} {counts[largest]:,} pictures, {smallest!r} {counts[smallest]:,}; the accuracy is "
-        "mostly that of the large ones: add pictures of the small ones, or show them more often with --set balance=1"
+        f"uneven classes: {largest!r} has {counts[largest]:,} pictures, {smallest!r} {counts[smallest]:,}; the network "
+        "leans to the large ones, and the accuracy is mostly theirs: add pictures of the small ones, or show them more "
+        "often with --set balance=1"
     ]
 
 

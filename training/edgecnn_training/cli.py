@@ -144,7 +144,18 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory or an exported .onnx file.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As for `edgecnn train`; its test split, or all of it.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="As for `edgecnn train`; its test split, or all of it. Left out, a RUN's own held-out pictures.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write what was said of each picture to this CSV file, mistakes first."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     confusion: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix to this PNG. Default: into the RUN.")
@@ -162,9 +173,8 @@ def evaluate(
     """Measure the accuracy of a run or of an exported model on labelled pictures."""
     from edgecnn_training import evaluate as evaluation
 
-    evaluation.evaluate_command(
-        model, data, as_json=as_json, confusion=confusion, allow_leak=allow_leak, allow_any_op=allow_any_op
-    )
+    options = evaluation.Options(as_json, output, confusion, allow_leak, allow_any_op)
+    evaluation.evaluate_command(model, data, options)
 
 
 @app.command()

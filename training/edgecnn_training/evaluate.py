@@ -12,12 +12,14 @@ import numpy.typing as npt
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import DataError, UsageError
-from edgecnn_training import locations, screen, splits
+from edgecnn_training import locations, predictions, run_data, screen, splits
 from edgecnn_training.accuracy import Evaluation, Scorer, evaluate, in_batches
 from edgecnn_training.backend import start_keras
+from edgecnn_training.confidence import tempered
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Indices, Pictures
+from edgecnn_training.predictions import Said
 from edgecnn_training.report import figures
 from edgecnn_training.run import Run
 
@@ -37,6 +39,7 @@ class Subject:
         scorer: uint8 pictures → probabilities.
         run: The run it is, or None for an exported model.
         data_hash: Of the data an exported model was trained on, where its card says so.
+        threshold: Scores below it are unknown; None where nobody knows.
     """
 
     name: str
@@ -45,62 +48,109 @@ class Subject:
     scorer: Scorer
     run: Run | None
     data_hash: str = ""
+    threshold: float | None = None
 
 
-def evaluate_command(
-    model: str,
-    data: str,
-    *,
-    as_json: bool = False,
-    confusion: Path | None = None,
-    allow_leak: bool = False,
-    allow_any_op: bool = False,
-) -> None:
-    """Evaluate, print, and draw the confusion matrix.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to evaluate.
 
-    Args:
-        model: A run's directory or an ``.onnx`` file.
-        data: Location or name of a data set.
+    Attributes:
         as_json: Print JSON even on a terminal.
+        output: The CSV file for what was said of each picture; None writes none.
         confusion: The PNG to write; None writes into a run's directory, and nothing for a model.
         allow_leak: Go on although the run has trained or validated on some of the pictures.
         allow_any_op: Also take a model file with operators that edgecnn does not know.
+    """
+
+    as_json: bool = False
+    output: Path | None = None
+    confusion: Path | None = None
+    allow_leak: bool = False
+    allow_any_op: bool = False
+
+
+def evaluate_command(model: str, data: str | None, options: Options) -> None:
+    """Evaluate, print, list the predictions, and draw the confusion matrix.
+
+    Args:
+        model: A run's directory or an ``.onnx`` file.
+        data: Location or name of a data set; None is the run's own.
+        options: How.
 
     Raises:
+        UsageError: An option without meaning.
         DataError: No such run, data that cannot be used, foreign labels, or pictures the run has seen.
         ModelError: A model that is refused.
+        SinkError: A file that cannot be written.
     """
-    if confusion is not None and (confusion.suffix != ".png" or not confusion.absolute().parent.is_dir()):
-        raise UsageError(f"--confusion must be a .png file in a folder that exists; received {str(confusion)!r}")
-    if confusion is not None and locations.holds(data, confusion):
-        raise UsageError(f"--confusion must lie outside of the data; {confusion} lies in {data}: name another file")
-    subject = _open(model, allow_any_op)
+    _check_places(data, options)
+    subject = _open(model, options.allow_any_op)
+    if data is None:
+        data = _own_location(subject)
+        _check_places(data, options)
+    loaded = _load(data, subject, options)
+    split, keep = choose_split(subject, loaded)
+    _refuse_leak(subject, loaded, keep, options.allow_leak)
+    chosen = Pictures(loaded.images, loaded.rows[keep], _classes(subject, loaded)[keep])
+    scores = in_batches(subject.scorer, chosen.images, chosen.rows)
+    result = evaluate(subject.labels, chosen.class_index, scores.argmax(1))
+    record = {"type": "evaluation", "model": model, "data": data, "split": split, "rejected": len(loaded.rejected)}
+    record |= result.to_record()
+    if options.as_json or not screen.on_terminal():
+        print(json.dumps(record, ensure_ascii=False))  # noqa: T201  # the command's result
+    else:
+        screen.emit(record, report(result, split))
+    if options.output is not None:
+        names = [record.name for record, kept in zip(loaded.records, keep, strict=True) if kept]
+        said = Said(split, names, chosen.class_index, scores)
+        predictions.write(options.output, subject.labels, [said], subject.threshold)
+        screen.say(f"predictions: {options.output}")
+    path = options.confusion or (subject.run.path / f"confusion-{split}.png" if subject.run else None)
+    if path is not None:
+        figures.confusion(path, result, f"{Path(model).name} on {Path(data).name}: {split}, {result.n} pictures")
+        screen.say(f"confusion matrix: {path}")
+
+
+def _check_places(data: str | None, options: Options) -> None:
+    """Refuse files that cannot be written, or would lie among the data."""
+    for option, file, suffix in (("--confusion", options.confusion, ".png"), ("--output", options.output, ".csv")):
+        if file is None:
+            continue
+        if file.suffix != suffix or file.is_dir() or not file.absolute().parent.is_dir():
+            raise UsageError(f"{option} must be a {suffix} file in a folder that exists; received {str(file)!r}")
+        if data is not None and locations.holds(data, file):
+            raise UsageError(f"{option} must lie outside of the data; {file} lies in {data}: name another file")
+
+
+def _own_location(subject: Subject) -> str:
+    """Where the data of a run lay.
+
+    Raises:
+        UsageError: The subject is a model file, which does not say.
+    """
+    if subject.run is None:
+        raise UsageError(
+            f"a model file does not say where its pictures lie; name DATA: edgecnn evaluate {subject.name} photos/"
+        )
+    return subject.run.info.data_location
+
+
+def _load(data: str, subject: Subject, options: Options) -> Dataset:
+    """Read the data as the subject takes it, and say what is wrong with it."""
     spec = subject.input
     with screen.counter("reading") as seen:
         loaded = load_dataset(data, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
-    if confusion is not None and _is_picture(confusion, data, loaded):
-        raise UsageError(f"--confusion must not replace a picture of the data; {confusion} is one: name another file")
+    for option, file in (("--confusion", options.confusion), ("--output", options.output)):
+        if file is not None and _is_the_datas(file, data, loaded):
+            raise UsageError(f"{option} must not replace a file of the data; {file} is one: name another file")
     for note in loaded.notes:
         screen.say(f"note: {note}")
     for rejected in loaded.rejected[:_SHOWN]:
         screen.say(f"rejected: {rejected.name}: {rejected.reason}")
     if len(loaded.rejected) > _SHOWN:
         screen.say(f"rejected: {len(loaded.rejected) - _SHOWN:,} more")
-    split, keep = choose_split(subject, loaded)
-    _refuse_leak(subject, loaded, keep, allow_leak)
-    chosen = Pictures(loaded.images, loaded.rows[keep], _classes(subject, loaded)[keep])
-    scores = in_batches(subject.scorer, chosen.images, chosen.rows)
-    result = evaluate(subject.labels, chosen.class_index, scores.argmax(1))
-    record = {"type": "evaluation", "model": model, "data": data, "split": split, "rejected": len(loaded.rejected)}
-    record |= result.to_record()
-    if as_json or not screen.on_terminal():
-        print(json.dumps(record, ensure_ascii=False))  # noqa: T201  # the command's result
-    else:
-        screen.emit(record, report(result, split))
-    path = confusion or (subject.run.path / f"confusion-{split}.png" if subject.run else None)
-    if path is not None:
-        figures.confusion(path, result, f"{Path(model).name} on {Path(data).name}: {split}, {result.n} pictures")
-        screen.say(f"confusion matrix: {path}")
+    return loaded
 
 
 def choose_split(subject: Subject, data: Dataset) -> tuple[str, Mask]:
@@ -131,11 +181,14 @@ def report(result: Evaluation, split: str) -> str:
     return screen.table(rows) + f"\n{split} {screen.accuracy(result)}"
 
 
-def _is_picture(file: Path, data: str, loaded: Dataset) -> bool:
-    """Whether a file is one that a manifest names; folders and archives are told by their place."""
+def _is_the_datas(file: Path, data: str, loaded: Dataset) -> bool:
+    """Whether a file is a manifest or one that it names; folders and archives are told by their place."""
     if not file.exists():
         return False
-    beside = Path(locations.place(data)).absolute().parent
+    place = Path(locations.place(data)).absolute()
+    if place.exists() and place.samefile(file):
+        return True
+    beside = place.parent
     alike = (beside / record.name for record in loaded.records if Path(record.name).name == file.name)
     return any(path.exists() and path.samefile(file) for path in alike)
 
@@ -148,13 +201,17 @@ def _open(model: str, allow_any_op: bool) -> Subject:
         from edgecnn_training import checkpoint, loop, networks
 
         network = networks.load_network(run, checkpoint.best(run.checkpoints))
-        return Subject(model, run.info.labels, run.info.input, loop.keras_scorer(network, run.info.normalization), run)
+        scorer = loop.keras_scorer(network, run.info.normalization)
+        temperature, threshold = run_data.confidence_of(run)
+        calibrated: Scorer = lambda images: tempered(scorer(images), temperature)  # noqa: E731
+        return Subject(model, run.info.labels, run.info.input, calibrated, run, threshold=threshold)
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")
     classifier = Classifier(path, allow_any_op=allow_any_op)
     accuracy = classifier.card.more.get("accuracy")
     known = str(accuracy.get("data_hash", "")) if isinstance(accuracy, dict) else ""
-    return Subject(model, classifier.card.labels, classifier.card.input, classifier.scores, None, known)
+    card = classifier.card
+    return Subject(model, card.labels, card.input, classifier.scores, None, known, card.unknown_below or None)
 
 
 def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> None:

@@ -87,12 +87,14 @@ class Health:
         identical_across: Pictures that are identical to one of a split nearer to training.
         same_file: How many of all repetitions have the same bytes; the others were saved anew.
         two_labels: Different pictures that stand under two labels or more.
-        near_within: Pictures that are nearly the same as another one of their split.
-        near_across: Pictures that are nearly the same as one of a split nearer to training.
-        near_two_labels: Pairs that are nearly the same and bear two labels.
+        near_within: Pictures that are nearly the same as one of their split and label that comes before them.
+        near_across: Pictures that are nearly the same as one of their label in a split nearer to training.
+        near_two_labels: Pictures that are nearly the same as one of another label that comes before them.
         near_labels: Labels of the pictures in `near_across`, the most frequent ones first; five at most.
         leaked: Pictures of a test split that the data gives which are identical to ones of train or validation.
         complete: Whether all pictures were compared; else there may be more that are nearly the same.
+        found: How many pairs of each kind there are, zeros left out, where each picture counts with the one that it is
+            most like; so many lines ``duplicates.csv`` has of the kind, up to `LISTED`.
         pairs: Up to `LISTED` of each kind, the worst kind first.
     """
 
@@ -107,6 +109,7 @@ class Health:
     near_labels: Mapping[str, int]
     leaked: int
     complete: bool
+    found: Mapping[str, int]
     pairs: Sequence[Pair]
 
     def examples(self) -> dict[str, list[Pair]]:
@@ -138,12 +141,10 @@ def examine(data: Dataset, codes: Codes, alike: Indices) -> Health:
     census = _Census(data, codes, alike)
     given_test = any(record.split == SPLITS[TEST] for record in data.records)
     across = census.per_split(census.sides[alike] & ((1 << codes) - 1) != 0)
-    search, twins, near_two_labels = Search(data.images, np.unique(alike)), np.zeros(len(data.images), np.uint8), 0
+    search = Search(data.images, np.unique(alike))
     for pairs in search.pairs():
-        np.bitwise_or.at(twins, pairs.first, census.sides[pairs.second])
-        np.bitwise_or.at(twins, pairs.second, census.sides[pairs.first])
-        near_two_labels += census.keep_near(pairs.first, pairs.second, pairs.likeness)
-    reached = twins[alike] & ((1 << codes) - 1) != 0
+        census.keep_near(pairs.first, pairs.second, pairs.likeness)
+    conflicts, reached, within = (census.later(kind) for kind in KINDS if kind.startswith("nearly the same"))
     labels = Counter(data.labels[i] for i in data.class_index[reached])
     return Health(
         sizes=census.per_split(np.ones(len(codes), bool)),
@@ -151,12 +152,13 @@ def examine(data: Dataset, codes: Codes, alike: Indices) -> Health:
         identical_across=across,
         same_file=len(data.rows) - len(np.unique(data.rows)),
         two_labels=census.two_labels,
-        near_within=census.per_split(twins[alike] >> codes & 1 != 0),
+        near_within=census.per_split(within),
         near_across=census.per_split(reached),
-        near_two_labels=near_two_labels,
+        near_two_labels=int(conflicts.sum()),
         near_labels=dict(labels.most_common(_LABELS)),
         leaked=across.get("test", 0) if given_test else 0,
         complete=not search.effort.cut,
+        found={kind: count for kind in KINDS if (count := int(census.later(kind).sum()))},
         pairs=list(census.listed()),
     )
 
@@ -221,12 +223,16 @@ class _Census:
         counts = np.bincount(self._codes[chosen], minlength=len(SPLITS)).tolist()
         return {split: count for split, count in zip(SPLITS, counts, strict=True) if count}
 
-    def keep_near(self, first: Indices, second: Indices, likeness: Floats) -> int:
-        """Keep the worst of some pairs of rows; return how many bear two labels."""
+    def keep_near(self, first: Indices, second: Indices, likeness: Floats) -> None:
+        """Keep the worst of some pairs of rows."""
         a, b = self._first[first], self._first[second]
         swapped = self._codes[a] > self._codes[b]
         a, b = np.where(swapped, b, a), np.where(swapped, a, b)
-        return self._keep("nearly the same", a, b, likeness)
+        self._keep("nearly the same", a, b, likeness)
+
+    def later(self, kind: str) -> npt.NDArray[np.bool_]:
+        """Whether each record is the second one of a pair of a kind."""
+        return self._best[kind].found
 
     def listed(self) -> Iterator[Pair]:
         """The pairs that were kept, the worst first."""
@@ -234,7 +240,7 @@ class _Census:
             for a, b, likeness in best.listed():
                 yield Pair(kind, likeness, self._seen(a), self._seen(b))
 
-    def _keep(self, how: str, first: Indices, second: Indices, likeness: Floats) -> int:
+    def _keep(self, how: str, first: Indices, second: Indices, likeness: Floats) -> None:
         labels, codes = self._data.class_index, self._codes
         conflict = labels[first] != labels[second]
         apart = ~conflict & (codes[first] != codes[second])
@@ -244,7 +250,6 @@ class _Census:
             ("on one side", ~conflict & ~apart),
         ):
             self._best[f"{how}, {what}"].add(first[chosen], second[chosen], likeness[chosen])
-        return int(conflict.sum())
 
     def _seen(self, index: int) -> Seen:
         record = self._data.records[index]
@@ -267,9 +272,14 @@ class _Best:
         self._partner[second[better]] = first[at][better]
         self._likeness[second[better]] = likeness[at][better]
 
+    @property
+    def found(self) -> npt.NDArray[np.bool_]:
+        """Whether each record has such a one."""
+        return self._partner >= 0
+
     def listed(self) -> Iterator[tuple[int, int, float]]:
         """At most `LISTED` pairs with their likeness, the most alike ones first."""
-        found = np.flatnonzero(self._partner >= 0)
+        found = np.flatnonzero(self.found)
         found = found[np.argsort(-self._likeness[found], kind="stable")][:LISTED]
         for i in found.tolist():
             yield int(self._partner[i]), i, round(float(self._likeness[i]), 4)

@@ -162,6 +162,7 @@ def read(name: str, changes: Mapping[str, object] | None = None) -> Recipe:
         UsageError: No such recipe, not TOML, an unknown key, or a value out of range; the message names it.
     """
     own = {key: value for key, value in (changes or {}).items() if value is not None}
+    _cleaned(own, "on the command line ")
     return checked(_resolved(name, ()) | _epochs_decide(own), name)
 
 
@@ -171,18 +172,23 @@ def checked(values: Mapping[str, object], name: str) -> Recipe:
     Raises:
         UsageError: An unknown key or a value out of range.
     """
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    return Recipe(**_cleaned(values, f"recipe {name}: "))  # type: ignore[arg-type]  # checked, field by field
+
+
+def _cleaned(values: Mapping[str, object], where: str) -> dict[str, object]:
+    """The values in their fields' types; `where` they stand begins the message about what is wrong with one."""
+    fields = [f.name for f in dataclasses.fields(Recipe)]
     defaults = Recipe()
     clean: dict[str, object] = {}
     for key, value in values.items():
         if key not in fields:
-            raise UsageError(_unknown_key(key, name, list(fields)))
-        clean[key] = _checked_value(f"recipe {name}: {key}", value, getattr(defaults, key))
+            raise UsageError(_unknown_key(key, where, fields))
+        clean[key] = _checked_value(f"{where}{key}", value, getattr(defaults, key))
         if key in _RULES and not _RULES[key][0](clean[key]):  # type: ignore[arg-type]  # a number, by its default
-            raise UsageError(f"recipe {name}: {key} must be {_RULES[key][1]}; received {value!r}")
+            raise UsageError(f"{where}{key} must be {_RULES[key][1]}; received {value!r}")
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise UsageError(f"recipe {name}: {key} must be one of {', '.join(_CHOICES[key])}; received {value!r}")
-    return Recipe(**clean)  # type: ignore[arg-type]  # checked above, field by field
+            raise UsageError(f"{where}{key} must be one of {', '.join(_CHOICES[key])}; received {value!r}")
+    return clean
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -260,10 +266,10 @@ def _checked_value(what: str, value: object, default: object) -> object:
     return value
 
 
-def _unknown_key(key: str, name: str, known: list[str]) -> str:
+def _unknown_key(key: str, where: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"recipe {name}: a key must be one of {', '.join(known)} or extends; received {key!r}{hint}"
+    hint = f"did you mean {close[0]!r}? All keys: " if close else "a key must be one of "
+    return f"{where}{key!r} is no key of a recipe; {hint}{', '.join(known)}, extends"
 
 
 def _toml(value: Value) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Set
 
@@ -78,10 +79,31 @@ def _code(sides: Set[str], given: str | None) -> int:
     return SPLITS.index(given) if given in sides else min(map(SPLITS.index, sides))
 
 
+def confidence_of(run: Run) -> tuple[float, float | None]:
+    """Temperature and threshold of a run that is done: 1 and None where its ``result.json`` has none."""
+    try:
+        result = json.loads((run.path / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        result = None
+    return _number(result, "calibration", "temperature") or 1.0, _number(result, "unknown", "threshold")
+
+
+def _number(result: object, part: str, key: str) -> float | None:
+    """A positive number of ``result.json``; None where there is none."""
+    inner = result.get(part) if isinstance(result, dict) else None
+    value = inner.get(key) if isinstance(inner, dict) else None
+    return float(value) if isinstance(value, (int, float)) and 0 < value < float("inf") else None
+
+
 def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:
     """The pictures of one split."""
     chosen = codes == SPLITS.index(split)
     return Pictures(data.images, data.rows[chosen], data.class_index[chosen])
+
+
+def names(data: Dataset, codes: Codes, split: str) -> list[str]:
+    """Name of each picture of one split within the data."""
+    return [data.records[int(i)].name for i in np.flatnonzero(codes == SPLITS.index(split))]
 
 
 def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:

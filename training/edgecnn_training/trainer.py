@@ -18,12 +18,11 @@ from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import (
     applications,
-    confidence,
     finetune,
     health,
     locations,
     loop,
-    memory,
+    outcome,
     pretrained,
     screen,
     splits,
@@ -32,21 +31,20 @@ from edgecnn_training import (
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import recipe as recipes
 from edgecnn_training import run as runs
-from edgecnn_training.accuracy import evaluate, in_batches
-from edgecnn_training.advice import advice, repetitions, summary
+from edgecnn_training.advice import advice, early_stop, repetitions, summary
 from edgecnn_training.batches import steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.complexity import complexity
 from edgecnn_training.dataset import write_rejected
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
-from edgecnn_training.networks import architecture, build, check_reloads, load_network
+from edgecnn_training.networks import architecture, build, check_reloads
 from edgecnn_training.pictures import measure_normalization, same_pixels
 from edgecnn_training.recipe import Recipe
-from edgecnn_training.report import duplicates, figures, page
-from edgecnn_training.report.tensorboard import HeldOut, TensorBoard
+from edgecnn_training.report import duplicates, figures
+from edgecnn_training.report.tensorboard import TensorBoard
 from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
-from edgecnn_training.run_data import Codes, codes_of, held_out, load_data_of, pictures
+from edgecnn_training.run_data import Codes, codes_of, load_data_of, pictures
 
 _LISTED_CLASSES = 40
 _CARD_REST = 8 * 1024  # what a card holds beside the labels takes a third of this
@@ -246,45 +244,8 @@ def _finished(run: Run, data: Dataset, codes: Codes, finished: bool, board: Tens
         screen.say(f"stopped after {step:,} steps; checkpoint saved in {run.checkpoints}")
         screen.say(f"next:  edgecnn train --run {screen.word(run.path)} --resume")
         return False
-    _report_test(run, data, codes, board)
+    outcome.report(run, data, codes, board)
     return True
-
-
-def _report_test(run: Run, data: Dataset, codes: Codes, board: TensorBoard | None) -> None:
-    best = checkpoints.best(run.checkpoints)
-    split, chosen = held_out(data, codes)
-    network = load_network(run, best)
-    scorer = loop.keras_scorer(network, run.info.normalization)
-    scores = in_batches(scorer, chosen.images, chosen.rows)
-    result = evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
-    trusted = pictures(data, codes, "validation")
-    chances, limit = confidence.measure(
-        in_batches(scorer, trusted.images, trusted.rows), trusted.class_index, scores, chosen.class_index
-    )
-    leaked = health.known(run.path).get(split, 0)
-    record = {
-        "type": "train",
-        "run": str(run.path),
-        "split": split,
-        "epoch": best.state.epoch,
-        "validation_top1": best.state.validation_top1,
-        "leaked": leaked,
-        **result.to_record(),
-        "calibration": dataclasses.asdict(chances),
-        "unknown": dataclasses.asdict(limit),
-        "peak_memory_bytes": memory.peak_bytes(),
-    }
-    runs.write_json(run.path / "result.json", record)
-    if board is not None:
-        names = [record.name for record, code in zip(data.records, codes, strict=True) if SPLITS[code] == split]
-        top1 = {"validation": best.state.validation_top1, split: result.top1}
-        board.end(network, HeldOut(split, chosen, names, scores), top1, best.state.step)
-    flattered = f", flattered by {leaked:,} pictures that it knows" if leaked else ""
-    screen.emit(record, f"{split} {screen.accuracy(result)}{flattered}    checkpoint of epoch {best.state.epoch}")
-    screen.say(confidence.told(chances, limit))
-    figures.confusion(run.path / "confusion.png", result, f"{run.path.name}: {split}, {result.n} pictures")
-    screen.say(f"report: {page.write(run, data, codes, network, scores)}")
-    screen.say(f"next:  edgecnn export {screen.word(run.path)} -o {screen.word(run.path.name + '.onnx')}")
 
 
 def _introduce(run: Run, data: Dataset, codes: Codes, found: health.Health | None = None) -> None:
@@ -296,13 +257,15 @@ def _introduce(run: Run, data: Dataset, codes: Codes, found: health.Health | Non
     rejected = f"    {len(data.rejected):,} rejected: {run.path / 'rejected.csv'}" if data.rejected else ""
     place = screen.short_path(data.survey.location)
     screen.say(f"{place}  {len(data.records):,} images, {len(data.labels)} classes, {sizes}{rejected}")
-    screen.say(_split_table(data, codes, info.split, sum(health.known(run.path).values())))
+    leaked = sum(health.known(run.path).values())
+    screen.say(_split_table(data, codes, info.split, leaked, classes=found is not None))
     if found is not None and summary(found):
         screen.say(summary(found))
-    repeated = repetitions(found, info.split) if found is not None else []
-    for note in [*data.notes, *splits.warnings(data.records, codes), *repeated, *advice(data)]:
-        screen.say(f"note: {note}")
     recipe, size = info.recipe, info.complexity
+    if found is not None:
+        warnings = splits.warnings(data.records, codes)
+        for note in [*data.notes, *warnings, *repetitions(found, info.split), *advice(data), *early_stop(recipe)]:
+            screen.say(f"note: {note}")
     screen.say(
         f"{recipe.arch}  {size.parameters:,} parameters, {size.macs / 1e6:.1f} M MACs "
         f"at {info.input.width}×{info.input.height}, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
@@ -311,13 +274,15 @@ def _introduce(run: Run, data: Dataset, codes: Codes, found: health.Health | Non
         screen.say(phases)
 
 
-def _split_table(data: Dataset, codes: Codes, split: str, leaked: int) -> str:
-    """Pictures per class and split, in full up to 40 classes, their sums, and how many are on two sides."""
+def _split_table(data: Dataset, codes: Codes, split: str, leaked: int, *, classes: bool) -> str:
+    """How many pictures each split has and are on two sides; with `classes`, also per class, in full up to 40."""
     counts = splits.counts(data.records, codes, data.labels)
     how = {"given": "given by the data", "ordered": "ordered by name", "random": "random"}[split]
     sums = " · ".join(f"{name} {count:,}" for name, count in zip(SPLITS, counts.sum(0), strict=True))
-    sides = "no picture" if leaked == 0 else "1 picture" if leaked == 1 else f"{leaked:,} pictures"
+    sides = "no identical picture" if leaked == 0 else "1 picture" if leaked == 1 else f"{leaked:,} pictures"
     lines = [f"  {sums}  ({how}; {sides} on two sides)"]
+    if not classes:
+        return lines[0]
     if len(data.labels) <= _LISTED_CLASSES:
         rows = [[label, *map("{:,}".format, row)] for label, row in zip(data.labels, counts, strict=True)]
         lines.append(screen.table([["class", *SPLITS], *rows], indent="  "))

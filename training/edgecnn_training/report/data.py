@@ -40,7 +40,7 @@ def _sides(subject: Subject) -> str:
     if known:
         what = "1 picture stands" if known == 1 else f"{known:,} pictures stand"
         return f"{what} on two sides: accuracy is flattered."
-    return "No picture is on two sides: the network is measured on what it has not seen."
+    return "No identical picture is on two sides: the network is measured on what it has not seen."
 
 
 def _counts(subject: Subject) -> Html:

@@ -29,4 +29,8 @@ def write(folder: Path, health: Health, images: Images) -> None:
         for p in health.pairs
     )
     write_csv(folder / "duplicates.csv", _HEADER, rows)
-    figures.duplicates(folder / "duplicates.png", images, health.examples())
+    shown = {
+        f"{kind}: {len(pairs):,} of {health.found[kind]:,}" if len(pairs) < health.found[kind] else kind: pairs
+        for kind, pairs in health.examples().items()
+    }
+    figures.duplicates(folder / "duplicates.png", images, shown)

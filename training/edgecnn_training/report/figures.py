@@ -31,6 +31,7 @@ def curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
         metrics: Lines of ``metrics.jsonl``.
     """
     figure = _figure(10, 4)
+    ticker = needs("matplotlib.ticker", "train", "to draw pictures")
     panels = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in metrics]
     for panel, what, title in ((panels[0], "loss", "loss"), (panels[1], "top1", "top-1 accuracy")):
@@ -40,6 +41,7 @@ def curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
                 label = "train, on augmented pictures" if split == "train" else split
                 panel.plot(epochs, [float("nan") if v is None else v for v in values], style, label=label)
         panel.set(title=title, xlabel="epoch")
+        panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)
         panel.legend()
     _save(figure, path)

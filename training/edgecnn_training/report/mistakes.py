@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgecnn_training import predictions
 from edgecnn_training.report import tiles
 from edgecnn_training.report.markup import Html, element, path, prose, section, text
 from edgecnn_training.report.subject import Subject
@@ -17,6 +18,8 @@ def mistakes(subject: Subject) -> Html:
             "mistakes", "Mistakes", prose(f"None of {len(subject.truth):,} pictures was given a wrong label.")
         )
     chosen = found[:_SHOWN]
+    listed = subject.path / predictions.NAME
+    all_of_them = "" if not listed.is_file() else f" All of them, and of validation too: {listed.name} in the run."
     shown = []
     for i, image in zip(chosen, subject.pictures.take(chosen), strict=True):
         truth, given = subject.labels[subject.truth[i]], subject.labels[subject.given[i]]
@@ -36,7 +39,7 @@ def mistakes(subject: Subject) -> Html:
         prose(
             f"{which} that the network was surest of, the surest first. Look for wrong labels: often it is the folder "
             "that errs, and moving a picture helps more than another training. The others show what there are too few "
-            "pictures of."
+            f"pictures of.{all_of_them}"
         ),
         tiles.gallery(shown),
     )

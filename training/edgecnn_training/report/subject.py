@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edgecnn_training import run_data
 from edgecnn_training.accuracy import Evaluation, evaluate
 from edgecnn_training.confidence import tempered
-from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset
 from edgecnn_training.pictures import Floats, Indices, Pictures
 from edgecnn_training.run import Run
@@ -74,9 +74,7 @@ class Subject:
     @functools.cached_property
     def temperature(self) -> float:
         """What logits are divided by in the exported file; 1 where the result has no other."""
-        found = self.read_json("result.json").get("calibration")
-        value = found.get("temperature") if isinstance(found, dict) else None
-        return float(value) if isinstance(value, (int, float)) and value > 0 else 1.0
+        return run_data.confidence_of(self.run)[0]
 
     @functools.cached_property
     def final_scores(self) -> Floats:
@@ -103,7 +101,7 @@ class Subject:
     @functools.cached_property
     def names(self) -> list[str]:
         """Name of each held-out picture within the data."""
-        return [self.data.records[int(i)].name for i in np.flatnonzero(self.codes == SPLITS.index(self.split))]
+        return run_data.names(self.data, self.codes, self.split)
 
     @functools.cached_property
     def shown_classes(self) -> list[int]:

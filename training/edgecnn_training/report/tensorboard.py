@@ -51,7 +51,7 @@ class HeldOut:
         split: Their split.
         pictures: The pictures.
         names: The name of each one in the data set.
-        scores: What the network says of each one, float32 (N, classes).
+        scores: Calibrated probabilities of each one, float32 (N, classes), as the exported file gives them.
     """
 
     split: str
