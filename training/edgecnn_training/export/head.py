@@ -46,7 +46,7 @@ def with_logits(model: keras.Model) -> tuple[keras.Model, str]:
     last = model.outputs[0]._keras_history.operation  # Keras has no public name for it
     if isinstance(last, keras.Model):
         inner, told = with_logits(last)
-        return keras.Model(model.inputs, inner(_before(model))), told
+        return keras.Model(model.inputs[0], inner(_before(model))), told
     single = model.output_shape[-1] == 1
     activation = _activation(last)
     told = {"softmax": "probabilities", "sigmoid": "one probability"}.get(
@@ -72,7 +72,7 @@ def with_logits(model: keras.Model) -> tuple[keras.Model, str]:
 
 def from_probabilities(model: keras.Model) -> keras.Model:
     """A network with logits from one whose outputs are probabilities in a way that no layer tells."""
-    return keras.Model(model.inputs, keras.ops.log(keras.ops.maximum(model.outputs[0], _TINY)))
+    return keras.Model(model.inputs[0], keras.ops.log(keras.ops.maximum(model.outputs[0], _TINY)))
 
 
 def are_probabilities(outputs: Floats) -> bool:
@@ -95,7 +95,7 @@ def _without_activation(model: keras.Model, last: object) -> keras.Model:
     if isinstance(last, keras.Layer) and last.weights:
         last.activation = keras.activations.linear  # a Dense, or a convolution
         return model
-    return keras.Model(model.inputs, _before(model))
+    return keras.Model(model.inputs[0], _before(model))
 
 
 def _before(model: keras.Model) -> keras.KerasTensor:
@@ -109,4 +109,4 @@ def _two_outputs(model: keras.Model) -> keras.Model:
     pair = keras.layers.Dense(2, use_bias=False)
     outputs = pair(model.outputs[0])
     pair.set_weights([np.array([[0.0, 1.0]], np.float32)])
-    return keras.Model(model.inputs, outputs)
+    return keras.Model(model.inputs[0], outputs)
