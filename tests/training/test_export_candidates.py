@@ -37,7 +37,7 @@ def test_every_candidate_gives_the_same_scores_with_the_oldest_supported_onnx_ru
         pytest.skip(f"needs the oldest ONNX Runtime in {FLOOR}; scripts/test puts it there")
     material = exporter.gather(trained, None, "shapes")
     workshop = Workshop(tmp_path, material.identity, material.train, material.validation)
-    exact = workshop.exact(to_onnx(material.model, material.identity.input, material.run.info.normalization))
+    exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
     candidates = [exact, *workshop.others(exact, say=lambda line: None)]
     assert len(candidates) == 9
     images = images_of(shapes)

@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
 from edgecnn_training.architectures import small
-from edgecnn_training.features import feature_network, features
+from edgecnn_training.features import feature_network, features, last_dense
+from edgecnn_training.networks import with_temperature
 from edgecnn_training.pictures import Normalization
 
 
@@ -31,3 +33,14 @@ def test_a_network_without_a_dense_end_has_no_features() -> None:
     image = keras.Input((20, 20, 1))
     x = keras.layers.Conv2D(3, 3)(image)
     assert feature_network(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))) is None
+
+
+def test_an_operation_behind_the_last_dense_layer_is_seen_although_it_is_no_layer() -> None:
+    image = keras.Input((4, 4, 1))
+    logits = keras.layers.Dense(3)(keras.layers.Flatten()(image))
+    assert last_dense(keras.Model(image, logits)) is not None
+    bent = keras.Model(image, 5 * keras.ops.tanh(logits))
+    assert last_dense(bent) is None
+    images = np.random.default_rng(0).normal(0, 3, (8, 4, 4, 1)).astype(np.float32)
+    before = np.asarray(bent(images))
+    assert np.asarray(with_temperature(bent, 2.0)(images)) == pytest.approx(before / 2, abs=1e-5)

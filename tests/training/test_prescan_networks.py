@@ -58,7 +58,9 @@ def test_a_layer_with_an_operator_that_is_not_known_is_refused_at_the_export() -
             return keras.ops.cumsum(x, axis=-1)
 
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), Cumulative(), keras.layers.Dense(2)])
-    with pytest.raises(ModelError, match=r"without --allow-any-op; received CumSum: replace the layer they come from"):
+    with pytest.raises(
+        ModelError, match=r"without --allow-any-op; received CumSum .layer 'cumulative', Cumulative.: replace"
+    ):
         to_onnx(model, InputSpec(4, 4, 3), UNCHANGED)
 
 

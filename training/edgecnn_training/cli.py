@@ -14,8 +14,6 @@ import typer
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `edgecnn train` made.")]
-
 
 @app.command()
 def train(
@@ -179,7 +177,12 @@ def evaluate(
 
 @app.command()
 def export(
-    run: RunArgument,
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|MODEL.keras", help="Directory that `edgecnn train` made, or a classifier of Keras."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")] = Path("model.onnx"),
     quantize: Annotated[
         str,
@@ -201,17 +204,60 @@ def export(
             help="The machine it is for; host goes by the time measured here, the others by size and a table.",
         ),
     ] = "any",
-    data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it moved.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the run's data lies now, if it moved. For a MODEL.keras: labelled pictures to calibrate and "
+            "measure with; without them it is not quantised to int8."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="For a MODEL.keras: a text with a label on each line, in the order of its outputs."),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S",
+            help="For a MODEL.keras: it expects x·S + O of a pixel x of 0 to 255. 1/255, or S,S,S by channel.",
+        ),
+    ] = None,
+    offset: Annotated[str | None, typer.Option(metavar="O", help="See --scale.")] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="For a MODEL.keras: how pictures come to its size, crop, stretch or pad. Default: crop."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
 ) -> None:
-    """Turn a run into one ONNX file, the smallest that loses at most --max-drop points of accuracy, and prove it."""
+    """Turn a run into one ONNX file, the smallest that loses at most --max-drop points of accuracy, and prove it.
+
+    A classifier that Keras saved (MODEL.keras) is taken as well; --labels, --scale and --offset say what it does not.
+    """
+    from edgecnn.errors import UsageError
     from edgecnn_training.backend import start_keras
 
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
     wish = exporter.Wish(quantize, max_drop, prove, target)
-    exporter.export(run, output, wish=wish, data=data, name=name)
+    if _is_keras_file(model):
+        from edgecnn_training.export import foreign
+
+        request = foreign.Request(model, labels, scale, offset, fit or "crop", data)
+        foreign.export(request, output, wish=wish, name=name)
+        return
+    given = {"--labels": labels, "--scale": scale, "--offset": offset, "--fit": fit}
+    if wrong := [option for option, value in given.items() if value is not None]:
+        raise UsageError(
+            f"{', '.join(wrong)} must go with a MODEL.keras; {model} is none, and a run knows all of it: leave out"
+        )
+    exporter.export(model, output, wish=wish, data=data, name=name)
+
+
+def _is_keras_file(path: Path) -> bool:
+    """Whether a path is, or is meant as, a file of Keras; of a folder of TensorFlow it is then told what to do."""
+    meant = path.suffix in (".keras", ".h5", ".hdf5") and not (path / "run.json").exists()
+    return meant or path.is_file() or (path / "saved_model.pb").exists()
 
 
 @app.command()

@@ -224,7 +224,8 @@ def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> No
         if subject.data_hash == data.survey.data_hash and not allow:
             raise DataError(
                 f"accuracy must be measured on pictures the model has not seen; {subject.name} was trained on this "
-                "very data: evaluate its run, which knows the test split, name other data, or add --allow-leak"
+                "very data, or calibrated by it: evaluate its run, which knows the test split, name other data, or add "
+                "--allow-leak"
             )
         screen.say(
             "note: a model file does not list what it was trained on: nobody checks that these pictures are new to it"

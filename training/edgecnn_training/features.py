@@ -18,6 +18,7 @@ def last_dense(network: keras.Model) -> keras.layers.Dense | None:
         return None
     last = network.layers[-1]
     plain = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
+    plain = plain and network.outputs[0]._keras_history.operation is last  # no keras.ops behind it, which are no layers
     return last if plain and len(last.input.shape) == 2 else None
 
 

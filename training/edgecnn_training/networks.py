@@ -109,6 +109,6 @@ def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
     """
     last = last_dense(network)
     if last is None:
-        return keras.Model(network.inputs, keras.layers.Rescaling(1 / temperature)(network.outputs[0]))
+        return keras.Model(network.inputs[0], keras.layers.Rescaling(1 / temperature)(network.outputs[0]))
     last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
     return network

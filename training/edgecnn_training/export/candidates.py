@@ -14,7 +14,7 @@ import onnx
 from edgecnn.classifier import Classifier
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.calibrate import calibration_rows
-from edgecnn_training.export import container, layers, quantize
+from edgecnn_training.export import container, islands, layers, quantize
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import compact, half, tidy
 from edgecnn_training.export.gate import FLOAT16, FLOAT32, Standing
@@ -60,8 +60,14 @@ class Candidate:
 
     def scores(self, pictures: Pictures) -> Floats:
         """What the file says of pictures, float32 ``(N, classes)``."""
+        if not len(pictures):
+            return np.empty((0, self.validation.shape[1]), np.float32)
         with Classifier(self.path, device="cpu") as classifier:
             return in_batches(classifier.scores, pictures.images, pictures.rows)
+
+    def float_operators(self) -> dict[str, int]:
+        """What ONNX Runtime computes in float32 of a file of 8 bits; see `islands.float_operators`."""
+        return islands.float_operators(self.path, self.path.parent)
 
     def standing(self, exact: Candidate, truth: Indices) -> Standing:
         """How it stands before the test split is looked at."""
@@ -135,7 +141,7 @@ class Workshop:
         small = compact(graph)
         container.write(path, small, self.identity, scheme.name.split()[0], {})
         made = Candidate(path, small, scheme, np.empty((0, len(self.identity.labels)), np.float32))
-        return replace(made, validation=made.scores(self.validation)) if len(self.validation) else made
+        return replace(made, validation=made.scores(self.validation))
 
 
 def timed(candidates: Sequence[Candidate], picture: Images) -> list[Candidate]:

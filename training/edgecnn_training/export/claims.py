@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +15,52 @@ from edgecnn.errors import printable
 from edgecnn.self_test import SelfTest
 from edgecnn_training import confidence, health
 from edgecnn_training.accuracy import Evaluation, evaluate, in_batches
+from edgecnn_training.complexity import Complexity
 from edgecnn_training.confidence import Calibration, Rejection
 from edgecnn_training.export import gate
 from edgecnn_training.export.candidates import Candidate
 from edgecnn_training.export.gate import Loss
-from edgecnn_training.pictures import Floats
-from edgecnn_training.run import versions
+from edgecnn_training.pictures import Floats, Normalization
+from edgecnn_training.run import Run, versions
 
 if TYPE_CHECKING:
     from edgecnn_training.export.exporter import Material
 
 MIN_ONNXRUNTIME = "1.24"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network is from: a run, or a file of Keras.
+
+    Attributes:
+        normalization: What is done to the pixels before it.
+        complexity: Its parameters and MACs.
+        provenance: What the card says of where it is from, beside versions and date.
+        data_hash: Of the data it is measured on; empty where there is none.
+        leaked: How many of the held-out pictures it has learned from; None where nobody knows.
+    """
+
+    normalization: Normalization
+    complexity: Complexity
+    provenance: Mapping[str, Json]
+    data_hash: str
+    leaked: int | None
+
+    @classmethod
+    def of_run(cls, run: Run, split: str) -> Source:
+        """A run, measured on this split."""
+        info = run.info
+        recipe: dict[str, Json] = {f.name: getattr(info.recipe, f.name) for f in dataclasses.fields(info.recipe)}
+        recipe["options"] = dict(info.recipe.options)
+        data: dict[str, Json] = {
+            "name": printable(Path(info.data_location).name),
+            "hash": info.data_hash,
+            "split": info.split,
+        }
+        provenance: dict[str, Json] = {"recipe": recipe, "data": data}
+        leaked = health.known(run.path).get(split, 0)
+        return cls(info.normalization, info.complexity, provenance, info.data_hash, leaked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +84,20 @@ class Shipped:
 
 def of(shipped: Shipped, material: Material) -> dict[str, Json]:
     """The card's keys beside those that are mandatory."""
-    info = material.run.info
-    chances, limit = _confidence(shipped, material)
-    recipe: dict[str, Json] = {f.name: getattr(info.recipe, f.name) for f in dataclasses.fields(info.recipe)}
-    recipe["options"] = dict(info.recipe.options)
-    provenance: dict[str, Json] = {
-        "recipe": recipe,
-        "data": {"name": printable(Path(info.data_location).name), "hash": info.data_hash, "split": info.split},
-        "versions": dict(versions()),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    source = material.source
+    more: dict[str, Json] = _measured(shipped, material) if len(material.held_out) else {}
+    more |= {
+        "self_test": shipped.test.to_json(),
+        "parameters": source.complexity.parameters,
+        "macs": source.complexity.macs,
+        "min_onnxruntime": MIN_ONNXRUNTIME,
+        "provenance": {
+            **source.provenance,
+            "versions": dict(versions()),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
     }
     scheme = shipped.candidate.scheme
-    more: dict[str, Json] = {
-        "accuracy": _accuracy(shipped, material),
-        "calibration": {f.name: getattr(chances, f.name) for f in dataclasses.fields(chances)},
-        "unknown": {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit)},
-        "self_test": shipped.test.to_json(),
-        "parameters": info.complexity.parameters,
-        "macs": info.complexity.macs,
-        "min_onnxruntime": MIN_ONNXRUNTIME,
-        "provenance": provenance,
-    }
     if shipped.candidate.precision == "int8":
         more["quantization"] = {
             "scheme": scheme.name,
@@ -76,18 +105,29 @@ def of(shipped: Shipped, material: Material) -> dict[str, Json]:
             "activations": "int8" if scheme.signed else "uint8",
             "per_channel": scheme.per_channel,
             "float_layers": len(scheme.float_nodes),
+            "float_operators": dict(shipped.candidate.float_operators()),
         }
     return more
 
 
+def _measured(shipped: Shipped, material: Material) -> dict[str, Json]:
+    """What only labelled pictures tell."""
+    chances, limit = _confidence(shipped, material)
+    return {
+        "accuracy": _accuracy(shipped, material),
+        "calibration": {f.name: getattr(chances, f.name) for f in dataclasses.fields(chances)},
+        "unknown": {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit)},
+    }
+
+
 def float_result(shipped: Shipped, material: Material) -> Evaluation:
     """The float32 file on the held-out pictures."""
-    return evaluate(material.run.info.labels, material.held_out.class_index, shipped.float_scores.argmax(1))
+    return evaluate(material.identity.labels, material.held_out.class_index, shipped.float_scores.argmax(1))
 
 
 def result(shipped: Shipped, material: Material) -> Evaluation:
     """The file on the held-out pictures."""
-    return evaluate(material.run.info.labels, material.held_out.class_index, shipped.scores.argmax(1))
+    return evaluate(material.identity.labels, material.held_out.class_index, shipped.scores.argmax(1))
 
 
 def loss_values(loss: Loss | None) -> dict[str, Json] | None:
@@ -99,20 +139,20 @@ def loss_values(loss: Loss | None) -> dict[str, Json] | None:
 
 
 def _accuracy(shipped: Shipped, material: Material) -> dict[str, Json]:
-    info, own = material.run.info, result(shipped, material)
+    source, own = material.source, result(shipped, material)
     low, high = own.interval
-    return {
+    values: dict[str, Json] = {
         "top1": own.top1,
         "macro": own.macro,
         "n": own.n,
         "interval": [low, high],
         "split": material.split,
-        "data_hash": info.data_hash,
-        "leaked": health.known(material.run.path).get(material.split, 0),
+        "data_hash": source.data_hash,
         "float_top1": float_result(shipped, material).top1,
         "agreement": gate.agreement(shipped.float_scores, shipped.scores),
         "loss": loss_values(shipped.loss),
     }
+    return values if source.leaked is None else values | {"leaked": source.leaked}
 
 
 def _confidence(shipped: Shipped, material: Material) -> tuple[Calibration, Rejection]:

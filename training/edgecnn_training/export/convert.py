@@ -7,6 +7,7 @@ Keras 3: ``from_keras`` raises a KeyError, ``model.export`` loses the tensors' n
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 from edgecnn.card import InputSpec
 from edgecnn.errors import ModelError, needs
 from edgecnn.scan import operators
+from edgecnn_training.export import repairs
 from edgecnn_training.export.quantize import fold
 from edgecnn_training.pictures import Normalization
 
@@ -58,10 +60,14 @@ def to_onnx(model: keras.Model, spec: InputSpec, normalization: Normalization) -
         return {OUTPUT: tf.nn.softmax(model(pixels, training=False))}
 
     try:
-        graph, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
+        with repairs.converting():
+            graph, _ = tf2onnx.convert.from_function(
+                serve, input_signature=signature, opset=OPSET, custom_rewriter=[repairs.rewrite]
+            )
     except (ValueError, NotImplementedError, RuntimeError, KeyError) as error:
         raise ModelError(f"the network cannot be written as ONNX: {error}") from error
-    return _checked(_folded(graph))
+    _check_operators(graph, model)
+    return _checked(_folded(repairs.static_reshapes(graph)))
 
 
 def _keep_constants(model: keras.Model) -> None:
@@ -105,22 +111,34 @@ def tidy(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Refuse what has no place outside of training."""
-    onnx = needs("onnx", "train", "to export")
-    onnx.checker.check_model(graph, full_check=True)
-    found = sorted({node.op_type for node in graph.graph.node} & set(_RANDOM))
+def _check_operators(graph: onnx.ModelProto, model: keras.Model) -> None:
+    """Refuse what has no place outside of training, and what edgecnn does not run; the layer it is from is named."""
+    found = {node.op_type: node for node in graph.graph.node if node.op_type in _RANDOM}
     if found:
         raise ModelError(
-            f"an exported graph must not draw random numbers; received {', '.join(found)}: augmentation belongs into "
-            "the recipe, not into the network"
+            f"an exported graph must not draw random numbers; received {_told(found, model)}: augmentation belongs "
+            "into the recipe, not into the network"
         )
-    unknown = sorted({node.op_type for node in graph.graph.node} - set(operators.RULES))
+    unknown = {node.op_type: node for node in graph.graph.node if node.op_type not in operators.RULES}
     if unknown:
         raise ModelError(
             f"an exported graph must have operators that edgecnn runs without --allow-any-op; received "
-            f"{', '.join(unknown)}: replace the layer they come from (docs/security.md lists the operators)"
+            f"{_told(unknown, model)}: replace the layer they come from (docs/security.md lists the operators)"
         )
+
+
+def _told(found: Mapping[str, onnx.NodeProto], model: keras.Model) -> str:
+    """``CumSum (layer 'cumulative', Cumulative)``: operators by name, each with the layer of a node of its."""
+    parts = []
+    for operator, node in sorted(found.items()):
+        layer = repairs.layer_of(model, node)
+        parts.append(operator + (f" (layer {layer.name!r}, {type(layer).__name__})" if layer else ""))
+    return ", ".join(parts)
+
+
+def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Have ONNX's own checker look at what was made."""
+    needs("onnx", "train", "to export").checker.check_model(graph, full_check=True)
     return graph
 
 

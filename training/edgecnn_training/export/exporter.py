@@ -23,10 +23,10 @@ from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
-from edgecnn_training.export import claims, container, gate, probes
+from edgecnn_training.export import claims, container, gate, islands, probes
 from edgecnn_training.export.bound import CONFIDENCE
 from edgecnn_training.export.candidates import Candidate, Workshop, timed
-from edgecnn_training.export.claims import Shipped
+from edgecnn_training.export.claims import Shipped, Source
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import to_onnx
 from edgecnn_training.export.gate import Loss
@@ -60,22 +60,22 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A run, read for export.
+    """A network, read for export, with the pictures to export it by.
 
     Attributes:
-        run: The run.
-        model: Its best network, with the temperature in its last layer; normalised pictures → logits.
+        source: Where it is from.
+        model: The network, with the temperature in its last layer; normalised pictures → logits.
         identity: What the card will say.
         split: Name of the split that it is measured on.
-        held_out: The pictures of that split.
-        train: The training pictures.
-        validation: The validation pictures.
+        held_out: The pictures of that split; none where there is no data, then nothing is measured.
+        train: The training pictures, or none.
+        validation: The validation pictures, or none.
         parity: Pictures on which the float32 file is compared with Keras.
         temperature: What the logits are divided by.
         ece_before: Expected calibration error without it.
     """
 
-    run: Run
+    source: Source
     model: keras.Model
     identity: Identity
     split: str
@@ -105,12 +105,16 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
         AccuracyError: A precision was asked for by name and no file of it passes.
     """
     wish = wish or Wish()
-    _check_options(output, wish)
-    material = gather(run_path, data, _model_name(name or output.stem), output)
-    parameters = material.run.info.complexity.parameters
+    check_options(output, wish)
+    deliver(gather(run_path, data, model_name(name or output.stem), output), output, wish)
+
+
+def deliver(material: Material, output: Path, wish: Wish) -> None:
+    """Convert, prove, choose and write; raises what `export` does."""
+    parameters = material.source.complexity.parameters
     with scratch("to export", _SCRATCH_BYTES + 48 * parameters) as folder:  # ten files of at most four bytes each
         workshop = Workshop(folder, material.identity, material.train, material.validation)
-        graph = to_onnx(material.model, material.identity.input, material.run.info.normalization)
+        graph = to_onnx(material.model, material.identity.input, material.source.normalization)
         exact = workshop.exact(graph)
         keras_says = _prove_parity(exact, material)
         shipped = _choose(workshop, exact, material, keras_says, wish)
@@ -118,7 +122,8 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
     _finish(output, shipped, material)
 
 
-def _check_options(output: Path, wish: Wish) -> None:
+def check_options(output: Path, wish: Wish) -> None:
+    """Raise a UsageError for an option without meaning."""
     if wish.quantize not in CHOICES:
         raise UsageError(f"--quantize must be one of {', '.join(CHOICES)}; received {wish.quantize!r}")
     if wish.target not in gate.TARGETS:
@@ -158,7 +163,7 @@ def gather(run_path: Path, location: str | None, name: str, output: Path = Path(
     )
     before = confidence.ece(in_batches(scorer, held_out.images, held_out.rows), held_out.class_index)
     return Material(
-        run=run,
+        source=Source.of_run(run, split),
         model=networks.with_temperature(network, temperature),
         identity=Identity(name, run.info.labels, run.info.input),
         split=split,
@@ -181,11 +186,12 @@ def _prove_parity(exact: Candidate, material: Material) -> Floats:
     with Classifier(exact.path, device="cpu") as classifier:
         ours = in_batches(classifier.scores, chosen.images, chosen.rows)
         alone = in_batches(classifier.scores, chosen.images, chosen.rows[:_ALONE], size=1)
-    scorer = loop.keras_scorer(material.model, material.run.info.normalization)
+    scorer = loop.keras_scorer(material.model, material.source.normalization)
     keras_says = in_batches(scorer, chosen.images, chosen.rows)
     difference = float(np.abs(ours - keras_says).max())
     flips = int((ours.argmax(1) != keras_says.argmax(1)).sum())
-    text = f"{len(chosen):,} pictures, largest difference {difference:.1e}, {flips} labels changed"
+    kind = "pictures" if len(material.held_out) else "generated pictures"
+    text = f"{len(chosen):,} {kind}, largest difference {difference:.1e}, {flips} labels changed"
     if not difference <= PARITY_LIMIT:
         raise ModelError(
             f"the exported file must agree with Keras within {PARITY_LIMIT:g}; {text}: nothing was written. "
@@ -203,7 +209,7 @@ def _prove_parity(exact: Candidate, material: Material) -> Floats:
 
 def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says: Floats, wish: Wish) -> Shipped:
     """Order the candidates on validation, try them on test, and show all of them."""
-    others = [] if wish.quantize == "none" else workshop.others(exact, say=screen.say)
+    others = _others(workshop, exact, material, wish)
     spec = material.identity.input
     picture = np.asarray(material.parity.images[material.parity.rows[:1]])
     exact, *others = timed([exact, *others], picture if len(picture) else probes.pictures([0], spec))
@@ -222,6 +228,8 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
         unasked = "" if wish.quantize in ("auto", by_name[one.name].precision) else "not asked for"
         verdicts.setdefault(one.name, unasked or reason or f"behind {shipped.candidate.name}")
     screen.say(_table([exact, *others], material, shipped, verdicts))
+    if shipped.candidate.precision == "int8" and (floats := shipped.candidate.float_operators()):
+        screen.say(f"note: {shipped.candidate.name} computes in float32: {islands.told(floats)}")
     if chosen is None and ladder and wish.prove:
         screen.say(_short_of_pictures(material, wish, len(ladder)))
     if chosen is None and wish.quantize in ("int8", "float16"):
@@ -230,6 +238,16 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
             "nothing was written; export with --quantize auto, or raise --max-drop"
         )
     return shipped
+
+
+def _others(workshop: Workshop, exact: Candidate, material: Material, wish: Wish) -> list[Candidate]:
+    """The candidates beside float32; without pictures to calibrate by, float16 alone."""
+    if wish.quantize == "none":
+        return []
+    if len(material.train):
+        return workshop.others(exact, say=screen.say)
+    screen.say("note: int8 is not tried, and no accuracy is known, without labelled pictures: --data names them")
+    return [workshop.half(exact)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +272,17 @@ class _Trial:
 
     def shipped(self, candidate: Candidate) -> Shipped | None:
         """The candidate if it passes; None, and why, where it does not."""
-        wrong = gate.disagreement(candidate.scores(self.material.parity), self.keras_says)
+        parity = candidate.scores(self.material.parity)
+        wrong = gate.disagreement(parity, self.keras_says)
         if wrong:
             self.verdicts[candidate.name] = wrong
             return None
+        if not len(self.material.held_out):
+            same = screen.percent(gate.agreement(self.keras_says, parity))
+            self.verdicts[candidate.name] = f"{same} of the generated pictures labelled as Keras does"
+            return Shipped(
+                candidate, self.before, self.before, _self_test(candidate, self.material.identity.input), None
+            )
         scores = candidate.scores(self.material.held_out)
         sure = gate.confidence_of_each(self.rungs) if self.wish.prove else CONFIDENCE
         loss = Loss.of(self.before, scores, self.material.held_out.class_index, sure)
@@ -290,14 +315,16 @@ def _table(all_of_them: Sequence[Candidate], material: Material, shipped: Shippe
     rows = [["", "size", "validation", "as float32", "one image", ""]]
     for candidate in all_of_them:
         mark = "✓ " if candidate is shipped.candidate else "  "
-        same = "–" if candidate is exact else screen.percent(gate.agreement(exact.validation, candidate.validation))
         right = candidate.validation.argmax(1) == truth
+        same = "–"
+        if candidate is not exact and len(truth):
+            same = screen.percent(gate.agreement(exact.validation, candidate.validation))
         rows.append(
             [
                 mark + candidate.name,
                 f"{candidate.size_bytes / 1000:,.0f} KB",
                 screen.percent(float(right.mean())) if len(truth) else "–",
-                same if len(truth) else "–",
+                same,
                 f"{candidate.milliseconds:.2f} ms",
                 verdicts.get(candidate.name, ""),
             ]
@@ -324,25 +351,31 @@ def _write(output: Path, shipped: Shipped, material: Material) -> None:
 
 
 def _finish(output: Path, shipped: Shipped, material: Material) -> None:
-    result = claims.result(shipped, material)
-    record = {
+    record: dict[str, object] = {
         "type": "export",
         "model": str(output),
         "precision": shipped.candidate.precision,
         "scheme": shipped.candidate.name,
         "bytes": output.stat().st_size,
-        "split": material.split,
-        "float_top1": claims.float_result(shipped, material).top1,
-        "agreement": gate.agreement(shipped.float_scores, shipped.scores),
-        "loss": claims.loss_values(shipped.loss),
-        **result.to_record(),
     }
+    measured = "no accuracy measured"
+    if len(material.held_out):
+        result = claims.result(shipped, material)
+        record |= {
+            "split": material.split,
+            "float_top1": claims.float_result(shipped, material).top1,
+            "agreement": gate.agreement(shipped.float_scores, shipped.scores),
+            "loss": claims.loss_values(shipped.loss),
+            **result.to_record(),
+        }
+        measured = f"{material.split} {screen.accuracy(result)}"
     record.pop("confusion", None)
-    screen.emit(record, f"{output}  {shipped.candidate.name}, {material.split} {screen.accuracy(result)}")
+    screen.emit(record, f"{output}  {shipped.candidate.name}, {measured}")
     screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg")
 
 
-def _model_name(name: str) -> str:
+def model_name(name: str) -> str:
+    """A name as a card may carry it; a UsageError where it cannot."""
     name = unicodedata.normalize("NFC", name)
     if not name.isprintable() or not 0 < len(name) <= 200:
         raise UsageError(f"--name must be printable text of at most 200 characters; received {name[:50]!r}")

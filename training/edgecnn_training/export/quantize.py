@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from edgecnn import session
 from edgecnn.errors import needs
+from edgecnn_training.export import islands
 
 if TYPE_CHECKING:
     import onnx
@@ -38,9 +39,11 @@ OPERATORS = (
     "GlobalAveragePool",
     "MatMul",
     "MaxPool",
+    "Mul",
     "Pad",
     "Relu",
     "Reshape",
+    "Sigmoid",
     "Squeeze",
     "Transpose",
 )
@@ -139,14 +142,17 @@ def quantize(before: Path, after: Path, found: object, scheme: Scheme) -> onnx.M
             activation_qType=module.QuantType.QInt8 if scheme.signed else module.QuantType.QUInt8,
             tensors_range=found,
             nodes_to_quantize=list(scheme.only_nodes),
-            nodes_to_exclude=list(scheme.float_nodes),
+            nodes_to_exclude=[*scheme.float_nodes, *islands.pixel_nodes(graph)],
             op_types_to_quantize=list(OPERATORS),
             # the logits keep their precision: 8 bits would give ties
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
         )
         quantizer.quantize_model()
-        quantizer.model.save_model_to_file(str(after), False)
-    return load(after)
+        quantizer.model.save_model_to_file(str(after), False)  # this sorts its nodes
+    made = load(after)
+    islands.keep_in_float(made, scheme.float_nodes)
+    after.write_bytes(made.SerializeToString())
+    return made
 
 
 def run(model: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
