@@ -145,9 +145,9 @@ def _open(model: str, allow_any_op: bool) -> Subject:
     if path.is_dir():
         run = Run.open(path)
         start_keras("to evaluate a run")
-        from edgecnn_training import checkpoint, loop, networks
+        from edgecnn_training import loop, networks
 
-        network = networks.load_network(run, checkpoint.best(run.checkpoints))
+        _, network = networks.load_best(run)
         return Subject(model, run.info.labels, run.info.input, loop.keras_scorer(network, run.info.normalization), run)
     if not path.exists():
         raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")

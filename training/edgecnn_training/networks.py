@@ -10,14 +10,15 @@ import keras
 import numpy as np
 
 from edgecnn import plugins
-from edgecnn.errors import EdgecnnError, UsageError
+from edgecnn.errors import DataError, EdgecnnError, UsageError
 from edgecnn.plugins import is_path
-from edgecnn_training import applications
+from edgecnn_training import applications, screen, settled
 from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training.averaging import batch_norms
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.disk import scratch
 from edgecnn_training.features import last_dense
+from edgecnn_training.metrics import stopped_early
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.run import Run
 
@@ -81,20 +82,63 @@ def check_reloads(model: keras.Model) -> None:
         DataError: Keras cannot rebuild one of its layers, or the disk is full.
     """
     with scratch("to train", 8 * model.count_params() + (1 << 20)) as folder:  # float32, twice
-        trial = checkpoints.save(folder, model, step=0, epoch=0, validation_top1=None)
-        trial.load()
+        trial = folder / "trial.keras"
+        model.save(trial)
+        checkpoints.load_model(trial)
+
+
+def load_best(run: Run) -> tuple[Checkpoint, keras.Model]:
+    """The best checkpoint of a run and its network, uncompiled; checkpoints that are damaged are told.
+
+    Raises:
+        DataError: There is none, it is damaged or of another run, or holds layers that Keras does not know.
+    """
+    best = checkpoints.best(run.checkpoints)
+    for damaged in checkpoints.damaged(run.checkpoints):
+        screen.say(
+            f"note: {damaged.path} is damaged and left out ({damaged.why}); the best of the others is used, "
+            f"{best.path.name} of epoch {best.state.epoch}"
+        )
+    return best, load_network(run, best)
 
 
 def load_network(run: Run, chosen: Checkpoint) -> keras.Model:
     """The network of a checkpoint, uncompiled; an architecture given by path is imported first, for layers of its own.
 
     Raises:
-        DataError: The checkpoint is damaged, or holds layers that Keras does not know.
+        DataError: The checkpoint is damaged, of another run, or holds layers that Keras does not know.
     """
-    arch = run.info.recipe.arch
-    if is_path(arch) and Path(arch).is_file():
+    settled.refuse_another(run, chosen)
+    arch, spec = run.info.recipe.arch, run.info.input
+    there = is_path(arch) and Path(arch).is_file()
+    if there:
         plugins.load(ARCHITECTURES, arch)
-    return chosen.load()
+    try:
+        network = chosen.load()
+    except DataError as error:
+        if there or not is_path(arch) or chosen.changed_file() is not None:
+            raise
+        raise DataError(f"{error}; the architecture's file {arch} is gone: put it back") from error
+    shapes = (tuple(network.input_shape[1:]), network.output_shape[-1])
+    if shapes != ((spec.height, spec.width, spec.channels), len(run.info.labels)):
+        raise DataError(
+            f"{run.path / 'run.json'} must fit the run's network, which takes (height, width, channels) {shapes[0]} "
+            f"and tells {shapes[1]} classes; it has {(spec.height, spec.width, spec.channels)} and "
+            f"{len(run.info.labels)} labels: put the file back as it was, or train again into a new --run"
+        )
+    return network
+
+
+def unfinished(run: Run) -> str:
+    """``3 of 30 epochs are done``, of a run that has not come to its end; empty where it has.
+
+    Raises:
+        DataError: It has no checkpoint, or its metrics are damaged.
+    """
+    recipe, epoch = run.info.recipe, checkpoints.latest(run.checkpoints).state.epoch
+    if epoch >= recipe.epochs or (recipe.patience and stopped_early(run.read_metrics(), recipe.patience)):
+        return ""
+    return f"{epoch} of {recipe.epochs} epochs are done"
 
 
 def with_temperature(network: keras.Model, temperature: float) -> keras.Model:

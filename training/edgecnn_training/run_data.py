@@ -39,7 +39,16 @@ def load_data_of(run: Run, location: str | None) -> Dataset:
             f"{run.info.data_hash[:12]}, now {data.survey.data_hash[:12]}): name the data it was trained on, or train "
             "a new run"
         )
+    if data.labels != run.info.labels:
+        raise DataError(
+            f"{run.path / 'run.json'} must have the labels of its data, in their order ({_few(data.labels)}); it has "
+            f"{_few(run.info.labels)}: put the file back as it was, or train again into a new --run"
+        )
     return data
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
 
 
 def _difference(run: Run, data: Dataset) -> str:

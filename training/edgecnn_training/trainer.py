@@ -26,6 +26,7 @@ from edgecnn_training import (
     memory,
     pretrained,
     screen,
+    settled,
     splits,
     teacher,
 )
@@ -40,7 +41,7 @@ from edgecnn_training.complexity import complexity
 from edgecnn_training.dataset import write_rejected
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
-from edgecnn_training.networks import architecture, build, check_reloads, load_network
+from edgecnn_training.networks import architecture, build, check_reloads, load_best
 from edgecnn_training.pictures import measure_normalization, same_pixels
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.report import duplicates, figures, page
@@ -125,7 +126,7 @@ def train(request: Request) -> bool:
         write_rejected(folder / "rejected.csv", data.rejected)
         duplicates.write(folder, found, data.images)
         if instructor is not None:
-            instructor.save(folder / teacher.FILE)
+            teacher.keep(*instructor, folder)
         if start is not None:
             start.write(folder)
 
@@ -196,10 +197,10 @@ def resume(path: Path, data: str | None, *, tensorboard: bool = True) -> bool:
 
 def _resume(run: Run, data: str | None, tensorboard: bool) -> bool:
     newest, damaged = checkpoints.newest_whole(run.checkpoints)
-    for checkpoint in damaged:
-        screen.say(f"note: {checkpoint.path} is damaged and left out; the checkpoint before it is used")
+    for one in damaged:
+        screen.say(f"note: {one.path} is damaged and left out ({one.why}); the checkpoint before it is used")
     if newest is not None:
-        _refuse_another_recipe(run, newest)
+        settled.refuse_another(run, newest)
     dataset = load_data_of(run, data)
     codes = codes_of(run, dataset)
     recipe = run.info.recipe
@@ -214,24 +215,11 @@ def _resume(run: Run, data: str | None, tensorboard: bool) -> bool:
     return _fit_and_test(run, model, dataset, codes, newest, tensorboard=tensorboard)
 
 
-def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
-    """Raise where ``recipe.toml`` has been changed since the checkpoint was written."""
-    was, now = newest.state.recipe, run.info.recipe.to_values()
-    if was is None:
-        return
-    changed = [f"{key} = {now[key]!r} instead of {was[key]!r}" for key in now if key in was and now[key] != was[key]]
-    if changed:
-        raise DataError(
-            f"a run must go on by the recipe it began with; {run.path / 'recipe.toml'} now has {', '.join(changed)}: "
-            "put that back, or train a new run with --recipe"
-        )
-
-
 def _fit_and_test(
     run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None, *, tensorboard: bool
 ) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
-    instructor = teacher.load(run) if run.info.recipe.teacher else None
+    instructor = teacher.load(run, newest) if run.info.recipe.teacher else None
     with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
         finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
         return _finished(run, data, codes, finished, board)
@@ -251,9 +239,8 @@ def _finished(run: Run, data: Dataset, codes: Codes, finished: bool, board: Tens
 
 
 def _report_test(run: Run, data: Dataset, codes: Codes, board: TensorBoard | None) -> None:
-    best = checkpoints.best(run.checkpoints)
+    best, network = load_best(run)
     split, chosen = held_out(data, codes)
-    network = load_network(run, best)
     scorer = loop.keras_scorer(network, run.info.normalization)
     scores = in_batches(scorer, chosen.images, chosen.rows)
     result = evaluate(run.info.labels, chosen.class_index, scores.argmax(1))
