@@ -235,6 +235,32 @@ def test_an_emptied_or_edited_recipe_is_refused_whatever_is_done_with_the_run(
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_pictures_that_changed_sides_are_told(edgecnn: Edgecnn, copy: Path, shapes: Path, tmp_path: Path) -> None:
+    splits = copy / "splits.csv"
+    text = splits.read_text()
+    for change in (lambda: splits.write_text(text.replace(",train,", ",test,")), splits.unlink):
+        change()
+        for arguments in (
+            ("evaluate", copy, shapes),
+            ("export", copy, "-o", tmp_path / "m.onnx"),
+            ("train", "--run", copy, "--resume"),
+        ):
+            done = edgecnn(*arguments)
+            assert (done.code, done.out) == (3, "")
+            assert f"{splits} is gone or no longer what it was when" in done.err
+
+
+def test_a_checkpoint_that_is_no_network_is_told_also_where_its_hash_was_changed_with_it(
+    edgecnn: Edgecnn, copy: Path
+) -> None:
+    newest = checkpoint.latest(copy / "checkpoints")
+    newest.model_path.write_bytes(b"no archive")
+    edit(newest.path / "state.json", lambda values: values.update(sha256=checkpoint.sha256(newest.model_path)))
+    done = edgecnn("train", "--run", copy, "--resume", "--no-tensorboard")
+    assert done.code == 3
+    assert f"{newest.path} must fit the run's network (" in done.err
+
+
 def test_a_checkpoint_beyond_the_end_of_its_run_is_told(edgecnn: Edgecnn, copy: Path) -> None:
     newest = states(copy)[-1]
     edit(newest, lambda values: values.update(step=99))

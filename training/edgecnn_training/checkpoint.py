@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,10 +70,9 @@ class Checkpoint:
             model.load_weights(self.model_path)
             for variable, seed in zip(_seeds(model), self.state.seeds, strict=True):
                 variable.assign(np.array(seed, variable.dtype))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise DataError(
-                f"{self.path} must fit the run's network ({error}): train again into a new --run"
-            ) from error
+        except (ValueError, TypeError, KeyError, OverflowError, RuntimeError, zipfile.BadZipFile) as error:
+            why = str(error).strip().partition("\n")[0]
+            raise DataError(f"{self.path} must fit the run's network ({why}): train again into a new --run") from error
 
     def check(self) -> None:
         """Compare the file with its hash.

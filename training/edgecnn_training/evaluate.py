@@ -55,7 +55,7 @@ def evaluate_command(
     confusion: Path | None = None,
     allow_leak: bool = False,
     allow_any_op: bool = False,
-) -> None:
+) -> int:
     """Evaluate, print, and draw the confusion matrix.
 
     Args:
@@ -65,6 +65,9 @@ def evaluate_command(
         confusion: The PNG to write; None writes into a run's directory, and nothing for a model.
         allow_leak: Go on although the run has trained or validated on some of the pictures.
         allow_any_op: Also take a model file with operators that edgecnn does not know.
+
+    Returns:
+        How many pictures could not be used; the figures are those of the others.
 
     Raises:
         DataError: No such run, data that cannot be used, foreign labels, or pictures the run has seen.
@@ -101,6 +104,9 @@ def evaluate_command(
     if path is not None:
         figures.confusion(path, result, f"{Path(model).name} on {Path(data).name}: {split}, {result.n} pictures")
         screen.say(f"confusion matrix: {path}")
+    if loaded.rejected:
+        screen.say(f"note: {len(loaded.rejected):,} of the inputs could not be used and are not in these figures")
+    return len(loaded.rejected)
 
 
 def choose_split(subject: Subject, data: Dataset) -> tuple[str, Mask]:

@@ -25,6 +25,7 @@ from edgecnn_training.batches import Batches, Teacher, Treatment, steps_per_epoc
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.finetune import Phase, phase_of, phases
 from edgecnn_training.metrics import stopped_early
+from edgecnn_training.networks import own_code
 from edgecnn_training.objective import Objective, top1
 from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
 from edgecnn_training.recipe import Recipe
@@ -183,7 +184,8 @@ def fit(
             )
             if observer is not None and journal.step == step:
                 observer.begin(model, batches, step)
-            model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
+            with own_code(recipe.arch):
+                model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
             if journal.raw is not None:
                 model.set_weights(journal.raw)
         journal.keep_rest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ from edgecnn_training.averaging import batch_norms
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.disk import scratch
 from edgecnn_training.features import last_dense
+from edgecnn_training.finite import is_finite
 from edgecnn_training.metrics import stopped_early
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.run import Run
@@ -62,7 +64,7 @@ def build(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Mo
             fine = fine and keras.backend.standardize_dtype(logits.dtype) == "float32"
     except EdgecnnError:
         raise
-    except Exception as error:  # a user's own code may raise anything
+    except (Exception, SystemExit) as error:  # a user's own code may raise anything
         raise UsageError(
             f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: "
             f"{type(error).__name__}: {error}"
@@ -72,19 +74,57 @@ def build(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Mo
             f"architecture {recipe.arch}: build must return a keras.Model with one input {shape} and {classes} logits, "
             "all float32"
         )
+    _refuse_useless(model, recipe.arch)
     return model
 
 
-def check_reloads(model: keras.Model) -> None:
+def _refuse_useless(model: keras.Model, arch: str) -> None:
+    if not model.trainable_variables:
+        raise UsageError(f"architecture {arch} must have weights to train; it has none: leave out trainable=False")
+    if not is_finite(model):
+        raise UsageError(f"architecture {arch} must begin with finite weights; some are not: mend its initializers")
+
+
+@contextmanager
+def own_code(arch: str) -> Iterator[None]:
+    """Name the architecture's file where its layers raise what is no error of ours, in the midst of a training.
+
+    Raises:
+        UsageError: In the place of that; it is its cause.
+    """
+    try:
+        yield
+    except (EdgecnnError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if not is_path(arch):
+            raise
+        text = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"architecture {arch} must be one that can be trained; Keras says: {type(error).__name__}: {text}: mend "
+            "its layers, `edgecnn --debug train …` shows where"
+        ) from error
+
+
+def check_reloads(model: keras.Model, arch: str) -> None:
     """Save a network and load it again, before hours are spent on training it.
 
     Raises:
-        DataError: Keras cannot rebuild one of its layers, or the disk is full.
+        DataError: Keras cannot save it or rebuild one of its layers, or the disk is full.
     """
     with scratch("to train", 8 * model.count_params() + (1 << 20)) as folder:  # float32, twice
         trial = folder / "trial.keras"
-        model.save(trial)
-        checkpoints.load_model(trial)
+        try:
+            model.save(trial)
+            keras.models.load_model(trial, compile=False)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # a user's own layers may raise anything
+            text = str(error).strip().partition("\n")[0]
+            raise DataError(
+                f"architecture {arch} must consist of layers that Keras can rebuild: decorate its own ones with "
+                f"@keras.saving.register_keras_serializable() and give them a get_config ({text})"
+            ) from error
 
 
 def load_best(run: Run) -> tuple[Checkpoint, keras.Model]:

@@ -13,19 +13,24 @@ from collections.abc import Mapping
 
 from edgecnn.errors import DataError
 from edgecnn_training import run as runs
-from edgecnn_training.checkpoint import Checkpoint
+from edgecnn_training.checkpoint import Checkpoint, sha256
 from edgecnn_training.run import Run
 
 TEACHER = "teacher"
-"""The key of the teacher's hashes; only a training that goes on needs the teacher, and compares them."""
+"""The key of the teacher's hashes; only a training that goes on needs the teacher, and compares them there."""
 TEACHER_NOTE = "teacher.json"
 """Where a run that learns from a teacher keeps these, see `edgecnn_training.teacher`."""
 
+_SPLITS = "splits"
 _SHOWN = 3
 
 
 def of(run: Run) -> dict[str, object]:
     """What is settled for a run beside its recipe, as JSON can hold it."""
+    return _own(run) | {TEACHER: noted_teacher(run) if run.info.recipe.teacher else None}
+
+
+def _own(run: Run) -> dict[str, object]:
     values = runs.to_json(run.info)
     data = values["data"]
     assert isinstance(data, dict), "to_json makes an object of it"
@@ -34,7 +39,7 @@ def of(run: Run) -> dict[str, object]:
         inside = values[part]
         assert isinstance(inside, dict), "to_json makes an object of it"
         found |= {f"{part}.{key}": value for key, value in inside.items()}
-    found[TEACHER] = noted_teacher(run) if run.info.recipe.teacher else None
+    found[_SPLITS] = sha256(run.splits) if run.splits.is_file() else None
     same: dict[str, object] = json.loads(json.dumps(found))  # tuples become lists
     return same
 
@@ -51,7 +56,13 @@ def refuse_another(run: Run, checkpoint: Checkpoint) -> None:
             f"a run must keep the recipe it began with; {run.path / 'recipe.toml'} now has {recipe}: "
             "put that back, or train a new run with --recipe"
         )
-    others = _changed(checkpoint.state.settled, of(run))
+    was, now = checkpoint.state.settled, _own(run)
+    if was is not None and was.get(_SPLITS, now[_SPLITS]) != now[_SPLITS]:
+        raise DataError(
+            f"a run must keep the split of each picture; {run.splits} is gone or no longer what it was when "
+            f"{checkpoint.path} was written: put it back, or train again into a new --run"
+        )
+    others = _changed(was, now)
     if others:
         raise DataError(
             f"a run must stay what it was when {checkpoint.path} was written; {run.path / 'run.json'} now has "
@@ -79,7 +90,7 @@ def noted_teacher(run: Run) -> dict[str, object] | None:
 
 def _changed(was: Mapping[str, object] | None, now: Mapping[str, object]) -> str:
     """``epochs = 9 instead of 4, …``: what has another value now; empty where nothing has."""
-    keys = [key for key in now if was is not None and key in was and now[key] != was[key] and key != TEACHER]
+    keys = [key for key in now if was is not None and key in was and now[key] != was[key]]
     told = [f"{key} = {_short(now[key])} instead of {_short((was or {})[key])}" for key in keys[:_SHOWN]]
     return ", ".join(told) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
 

@@ -106,7 +106,7 @@ def train(request: Request) -> bool:
     model = build(recipe, (height, width, depth), len(labels))
     if start is not None:
         start.put_into(model)
-    check_reloads(model)
+    check_reloads(model, recipe.arch)
     chosen = pictures(data, codes, "train")
     info = RunInfo(
         labels=labels,
@@ -220,9 +220,13 @@ def _fit_and_test(
 ) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
     instructor = teacher.load(run, newest) if run.info.recipe.teacher else None
-    with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
-        finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
-        return _finished(run, data, codes, finished, board)
+    try:
+        with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
+            finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
+            return _finished(run, data, codes, finished, board)
+    except KeyboardInterrupt:  # a second one within the epochs, or one outside of them
+        screen.say(f"interrupted; next:  edgecnn train --run {screen.word(run.path)} --resume")
+        raise
 
 
 def _finished(run: Run, data: Dataset, codes: Codes, finished: bool, board: TensorBoard | None) -> bool:
@@ -343,7 +347,8 @@ def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     try:
         checked = checked_labels(labels)
     except ModelError as error:
-        raise DataError(f"{error}; rename the class") from error
+        why = str(error).removeprefix("the model's card: ")
+        raise DataError(f"{why}: rename the class") from error
     size, limit = len(json.dumps(checked, ensure_ascii=False).encode()), MAX_CARD_BYTES - _CARD_REST
     if size > limit:
         raise DataError(
