@@ -261,6 +261,15 @@ def test_a_checkpoint_that_is_no_network_is_told_also_where_its_hash_was_changed
     assert f"{newest.path} must fit the run's network (" in done.err
 
 
+def test_data_that_moved_is_told_with_how_to_name_it(edgecnn: Edgecnn, copy: Path, shapes: Path) -> None:
+    edit(copy / "run.json", lambda values: values["data"].update(location="/nowhere/shapes"))  # type: ignore[attr-defined]
+    for arguments in (("train", "--run", copy, "--resume"), ("export", copy, "-o", copy.parent / "m.onnx")):
+        done = edgecnn(*arguments)
+        assert (done.code, done.out) == (3, "")
+        assert f"{copy} was trained on /nowhere/shapes, which is gone: name where it lies now" in done.err
+    assert edgecnn("train", shapes, "--run", copy, "--resume", "--no-tensorboard").code == 0
+
+
 def test_a_checkpoint_beyond_the_end_of_its_run_is_told(edgecnn: Edgecnn, copy: Path) -> None:
     newest = states(copy)[-1]
     edit(newest, lambda values: values.update(step=99))

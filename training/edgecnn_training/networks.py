@@ -66,7 +66,7 @@ def build(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> keras.Mo
         raise
     except (Exception, SystemExit) as error:  # a user's own code may raise anything
         raise UsageError(
-            f"architecture {recipe.arch} does not build for {shape}, {dict(recipe.options)}: "
+            f"architecture {recipe.arch} does not build for {shape}, {str(dict(recipe.options))[:100]}: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not fine:
