@@ -144,7 +144,7 @@ def checked_labels(labels: object) -> tuple[str, ...]:
     _check(isinstance(labels, (list, tuple)) and len(labels) >= 2, "labels", "a list of two or more", labels)
     texts = cast("list[object]", labels)
     for label in texts:
-        _check(_is_text(label), "each label", "printable text in Unicode's NFC form", label)
+        _check(_is_text(label), "each label", "printable text of at most 200 letters in Unicode's NFC form", label)
     _check(len(set(texts)) == len(texts), "labels", "unique", labels)
     return tuple(cast("list[str]", texts))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import Edgecnn
 from edgecnn_training.backend import start_keras
 
 start_keras("to test")
@@ -89,6 +90,12 @@ def test_a_file_of_ones_own_works_where_a_name_does(tmp_path: Path) -> None:
     assert model.layers[-2].units == 3
 
 
+DENSE = """import keras
+def build(shape, classes):
+    return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes{})])
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
@@ -99,6 +106,9 @@ def test_a_file_of_ones_own_works_where_a_name_does(tmp_path: Path) -> None:
         ("def build(shape, classes): raise KeyError('x')", {}, "does not build for.*KeyError"),
         ("def build(shape, classes): return None", {}, "must return a keras.Model with one input"),
         ("def build(shape, classes): return None", {"depth": 3}, "does not build for"),
+        ("import sys\ndef build(shape, classes): sys.exit(0)", {}, "does not build for.*SystemExit"),
+        (DENSE.format(", trainable=False"), {}, "must have weights to train; it has none"),
+        (DENSE.format(", bias_initializer=keras.initializers.Constant(float('nan'))"), {}, "must begin with finite"),
         (
             "import keras\ndef build(s, n):\n    return keras.Sequential([keras.Input(s), keras.layers.Flatten()])",
             {},
@@ -113,6 +123,35 @@ def test_a_file_that_is_no_architecture_is_a_usage_error(
     path.write_text(source)
     with pytest.raises(UsageError, match=message):
         networks.build(Recipe(arch=str(path), options=options), (20, 20, 1), 4)
+
+
+OWN = """import keras
+@keras.saving.register_keras_serializable(package="test_architectures")
+class Own(keras.layers.Layer):
+    {}
+def build(shape, classes):
+    return keras.Sequential([keras.Input(shape), Own(), keras.layers.Flatten(), keras.layers.Dense(classes)])
+"""
+NO_CONFIG = "call = lambda self, x: x\n    def get_config(self): raise RuntimeError('no config')"
+BOOM = "def call(self, x, training=None): return x + {}['boom'] if training else x"
+
+
+@pytest.mark.parametrize(
+    ("inside", "code", "message"),
+    [
+        (BOOM, 2, "must be one that can be trained; Keras says: KeyError"),
+        (NO_CONFIG, 3, "give them a get_config (no config)"),
+    ],
+)
+def test_a_layer_of_ones_own_that_fails_is_no_bug_of_edgecnn(
+    edgecnn: Edgecnn, shapes: Path, tmp_path: Path, inside: str, code: int, message: str
+) -> None:
+    (tmp_path / "net.py").write_text(OWN.format(inside))
+    arguments = ("--arch", tmp_path / "net.py", "--epochs", "1", "--no-tensorboard")
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", *arguments)
+    assert done.code == code
+    assert f"architecture {tmp_path / 'net.py'} must " in done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize("name", NAMES)

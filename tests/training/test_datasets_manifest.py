@@ -95,3 +95,9 @@ def test_a_manifest_that_cannot_be_understood_is_refused_with_the_line(write, te
 def test_a_manifest_in_another_encoding_is_refused_with_the_remedy(write):
     with pytest.raises(DataError, match=r"must be UTF-8 text.*save it as UTF-8"):
         survey(write("path,label\ncat/0.png,Käse\n", encoding="latin-1"))
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("utf-16", "path,label\n"), ("utf-8", "path,label\ncat/0.png,c\0t\n")])
+def test_a_manifest_that_is_no_text_is_told_how_to_save_it(write, encoding, text):
+    with pytest.raises(DataError, match="a manifest must be UTF-8 text, and it has a byte 0x00: save it as UTF-8"):
+        rows(write(text, encoding=encoding))

@@ -120,8 +120,10 @@ def test_pictures_that_cannot_be_used_are_told(edgecnn: Edgecnn, trained: Path, 
     (new / "bar" / "empty.png").touch()
     done = edgecnn("evaluate", trained, new)
     record = json.loads(done.out)
+    assert done.code == 1
     assert (record["n"], record["rejected"]) == (12, 1)
     assert "rejected: bar/empty.png: empty file" in done.err
+    assert "note: 1 of the inputs could not be used and are not in these figures" in done.err
 
 
 def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:

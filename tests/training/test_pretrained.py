@@ -96,6 +96,19 @@ def test_a_file_of_another_width_is_told_with_how_to_set_it(files: Path, form: s
         pretrained.read(recipe, (32, 32))
 
 
+def test_a_file_with_weights_that_are_no_numbers_is_told_before_the_training(
+    original: keras.Model, tmp_path: Path
+) -> None:
+    broken = keras.models.clone_model(original)
+    weights = original.get_weights()
+    weights[3] = np.full_like(weights[3], np.nan)
+    broken.set_weights(weights)
+    broken.save(tmp_path / "broken.keras")
+    recipe = Recipe(arch=ARCH, options=OPTIONS, weights=str(tmp_path / "broken.keras"))
+    with pytest.raises(DataError, match=r"must hold finite numbers; some in .*broken\.keras are not: name another"):
+        pretrained.read(recipe, (32, 32))
+
+
 def test_a_file_of_another_network_is_told(files: Path) -> None:
     recipe = Recipe(arch="keras:VGG16", weights=str(files / "no-top.h5"))
     with pytest.raises(DataError, match=r"must hold weights of VGG16 with the options {}"):

@@ -52,7 +52,14 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("epochs = 1.5", "epochs must be a whole number; received 1.5"),
         ("epochs = true", "epochs must be a whole number; received True"),
         ('learning_rate = "fast"', "learning_rate must be a number; received 'fast'"),
-        ("learning_rate = nan", "learning_rate must be above 0"),
+        ("learning_rate = nan", "learning_rate must be 1e-9 to 100; received nan"),
+        ("learning_rate = 1e-320", "learning_rate must be 1e-9 to 100; received 1e-320"),
+        ("fine_tune_rate = 1e-50", "fine_tune_rate must be 1e-9 to 100"),
+        ("distill_temperature = 1e-320", "distill_temperature must be 0.01 to 100"),
+        ("mixup = 1e-320", "mixup must be 0, or 0.001 to 10"),
+        ('arch = ""', "arch must be a name or a path; received ''"),
+        ('weights = ""', "weights must be a name or a path; received ''"),
+        ('extends = ""', "extends must be the name of a recipe; received ''"),
         ("label_smoothing = 1.0", "label_smoothing must be 0 to below 1"),
         ('optimizer = "adamm"', "optimizer must be one of adamw, adam, sgd; received 'adamm'"),
         ('flip = "yes"', "flip must be true or false; received 'yes'"),
@@ -74,6 +81,37 @@ def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
     path.write_text('extends = "mine.toml"')
     with pytest.raises(UsageError, match="must not extend itself"):
         recipes.read(str(path))
+
+
+def test_a_recipe_that_extends_itself_by_a_detour_is_refused_with_the_chain(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
+    first.write_text('extends = "./b.toml"')
+    second.write_text('extends = "sub/../a.toml"')
+    chain = f"{first} → {second} → {tmp_path / 'sub/../a.toml'}: take one extends out"
+    with pytest.raises(UsageError, match=re.escape(f"must not extend itself; received {chain}")):
+        recipes.read(str(first))
+    (tmp_path / "link.toml").symlink_to(first)
+    second.write_text('extends = "link.toml"')
+    with pytest.raises(UsageError, match="must not extend itself"):
+        recipes.read(str(first))
+
+
+def test_a_recipe_that_extends_very_many_is_refused(tmp_path: Path) -> None:
+    for i in range(60):
+        (tmp_path / f"{i}.toml").write_text(f'extends = "{i + 1}.toml"')
+    (tmp_path / "60.toml").write_text("epochs = 3")
+    with pytest.raises(UsageError, match="a recipe must extend at most 50 others"):
+        recipes.read(str(tmp_path / "0.toml"))
+    assert recipes.read(str(tmp_path / "20.toml")).epochs == 3
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark_and_must_be_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 3\n", encoding="utf-8-sig")
+    assert recipes.read(str(tmp_path / "mine.toml")).epochs == 3
+    (tmp_path / "mine.toml").write_text("epochs = 3\n", encoding="utf-16")
+    with pytest.raises(UsageError, match=r"a recipe must be UTF-8 text; .*: save it as UTF-8"):
+        recipes.read(str(tmp_path / "mine.toml"))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.toml", "./nowhere"])

@@ -35,7 +35,7 @@ def test_a_run_keeps_its_teacher_and_the_teacher_answers_as_its_own_run_does(tau
     images = np.random.default_rng(0).integers(0, 256, (9, 20, 20, 1), np.uint8)
     network = networks.load_network(run, checkpoint.best(run.checkpoints))
     expected = network.predict_on_batch(run.info.normalization(images))
-    logits = teacher.load(Run.open(taught))(images.astype(np.float32))
+    logits = teacher.load(Run.open(taught), None)(images.astype(np.float32))
     assert logits == pytest.approx(expected, abs=1e-3)  # logits up to some tens, in float32
 
 
@@ -94,4 +94,87 @@ def test_a_damaged_teacher_is_told(taught: Path, tmp_path: Path, edgecnn: Edgecn
     (copy / teacher.FILE).write_bytes(b"no archive")
     done = edgecnn("train", "--run", copy, "--resume")
     assert done.code == 3
+    assert f"{copy / teacher.FILE} is gone or another one than then: put it back" in done.err
+    as_an_earlier_version_wrote_it(copy)
+    done = edgecnn("train", "--run", copy, "--resume")
+    assert done.code == 3
     assert "must hold the run's teacher" in done.err
+
+
+def as_an_earlier_version_wrote_it(run: Path) -> None:
+    (run / "teacher.json").unlink()
+    for path in run.glob("checkpoints/*/state.json"):
+        values = json.loads(path.read_text())
+        del values["settled"]
+        path.write_text(json.dumps(values))
+
+
+def test_another_teacher_is_refused_also_where_its_hash_is_changed_with_it(
+    edgecnn: Edgecnn, taught: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(taught, copy)
+    shutil.copy(checkpoint.latest(copy / "checkpoints").model_path, copy / teacher.FILE)
+    done = edgecnn("train", "--run", copy, "--resume")
+    assert done.code == 3
+    assert "a run must go on with the teacher it began with" in done.err
+    note = copy / "teacher.json"
+    for text in (json.dumps({"sha256": checkpoint.sha256(copy / teacher.FILE)}), None):
+        note.unlink() if text is None else note.write_text(text)
+        done = edgecnn("train", "--run", copy, "--resume")
+        assert done.code == 3
+        assert f"{note} is gone or another one than then" in done.err
+    note.write_text("[]")
+    done = edgecnn("train", "--run", copy, "--resume")
+    assert done.code == 3
+    assert f"{note} is damaged (it must be an object with a sha256)" in done.err
+
+
+OWN_LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable(package="test_teacher")
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+def build(input_shape, classes):
+    return keras.Sequential([keras.Input(input_shape), Twice(), keras.layers.Flatten(), keras.layers.Dense(classes)])
+"""
+
+
+def test_a_run_resumes_after_the_file_with_its_teachers_own_layers_is_gone(
+    edgecnn: Edgecnn, shapes: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    (tmp_path / "my_net.py").write_text(OWN_LAYERS)
+    own = ("--arch", tmp_path / "my_net.py", "--epochs", "1", "--batch-size", "32", "--no-tensorboard")
+    assert edgecnn("train", shapes, "--run", tmp_path / "own", *own).code == 0
+    taught = ("--run", tmp_path / "run", *SHORT, "--teacher", tmp_path / "own", "--no-tensorboard")
+    assert edgecnn("train", shapes, *taught).code == 0
+    shutil.rmtree(checkpoint.latest(tmp_path / "run" / "checkpoints").path)
+    (tmp_path / "my_net.py").unlink()
+    registered = keras.saving.get_custom_objects()
+    del registered["test_teacher>Twice"]  # as in a new process
+    done = edgecnn("train", "--run", tmp_path / "run", "--resume", "--no-tensorboard")
+    assert done.code == 0, done.err
+    architecture = tmp_path / "run" / teacher.ARCHITECTURE
+    architecture.write_text(architecture.read_text().replace("2 *", "3 *"))
+    done = edgecnn("train", "--run", tmp_path / "run", "--resume", "--no-tensorboard")
+    assert done.code == 3
+    assert f"{architecture} is gone or another one than then" in done.err
+    del registered["test_teacher>Twice"]
+    done = edgecnn("evaluate", tmp_path / "own", shapes)
+    assert done.code == 3
+    assert f"the architecture's file {tmp_path / 'my_net.py'} is gone: put it back" in done.err
+
+
+def test_an_unfinished_teacher_is_noted(edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(trained, half)
+    shutil.rmtree(checkpoint.latest(half / "checkpoints").path)
+    short = (*SHORT, "--no-tensorboard")
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", *short, "--teacher", half)
+    assert done.code == 0
+    assert f"note: the teacher {half} is not finished, 3 of 4 epochs are done" in done.err

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -122,12 +123,22 @@ def test_given_splits_are_kept(edgecnn: Edgecnn, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("train",), 2, "DATA must be named"),
+        (("train", ""), 2, "DATA must not be empty; received '': name it"),
+        (("train", "DATA", "--recipe", ""), 2, "--recipe must not be empty; received '': leave it out"),
+        (("train", "DATA", "--fit", " "), 2, "--fit must not be empty; received ' '"),
+        (("train", "DATA", "--split", ""), 2, "--split must not be empty"),
+        (("train", "DATA", "--arch", ""), 2, "--arch must not be empty"),
+        (("train", "", "--run", "RUN", "--resume"), 2, "DATA must not be empty"),
+        (("evaluate", "", "DATA"), 2, "RUN|MODEL must not be empty"),
+        (("evaluate", "RUN", ""), 2, "DATA must not be empty"),
+        (("export", "RUN", "--data", ""), 2, "--data must not be empty"),
+        (("export", "RUN", "--name", ""), 2, "--name must not be empty"),
         (("train", "nowhere"), 3, "there is no 'nowhere'"),
         (("train", "DATA", "--arch", "smal"), 2, "did you mean 'small'?"),
         (("train", "DATA", "--recipe", "nothing"), 2, "received 'nothing'"),
         (("train", "DATA", "--set", "epoch=3"), 2, "did you mean 'epochs'?"),
         (("train", "DATA", "--epochs", "0"), 2, "epochs must be 1 or more; received 0"),
-        (("train", "DATA", "--learning-rate", "nan"), 2, "learning_rate must be above 0"),
+        (("train", "DATA", "--learning-rate", "nan"), 2, "learning_rate must be 1e-9 to 100; received nan"),
         (("train", "DATA", "--size", "500"), 2, "--size must be 20 to 224 pixels"),
         (("train", "DATA", "--size", "big"), 2, "--size must be a number of pixels"),
         (("train", "DATA", "--fit", "zoom"), 2, "fit must be one of crop, stretch, pad; received 'zoom'"),
@@ -192,6 +203,51 @@ def test_a_loss_that_is_no_number_ends_with_advice(edgecnn: Edgecnn, shapes: Pat
     done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", "lecture-a", *options)
     assert done.code == 2
     assert "train again with a --learning-rate below 99" in done.err
+
+
+OVERFLOWS = """
+import keras
+
+def build(input_shape, classes):
+    far = keras.layers.Rescaling(1e38)
+    x = keras.layers.Flatten()(far(image := keras.Input(input_shape)))
+    return keras.Model(image, keras.layers.Dense(classes)(keras.layers.Rescaling(1e38)(x)))
+"""
+
+
+def test_a_very_first_loss_that_is_no_number_is_not_put_down_to_the_learning_rate(
+    edgecnn: Edgecnn, shapes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(OVERFLOWS)
+    done = edgecnn("train", shapes, "--run", tmp_path / "run", "--arch", tmp_path / "net.py", "--epochs", "1")
+    assert done.code == 2
+    assert "that of the very first batch is nan, before anything was learned, so that no learning rate" in done.err
+    assert f"look at the layers of {tmp_path / 'net.py'}" in done.err
+
+
+def test_a_trial_of_the_network_on_a_full_disk_offers_no_resume(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    assert edgecnn("train", shapes, "--run", tmp_path / "before", *QUICK).code == 0  # the pictures are in the cache
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        done = edgecnn("train", shapes, "--run", tmp_path / "run", *QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 3
+    assert "temporary files must be written to train; File too large" in done.err
+    assert "free some space, or set TMPDIR to a folder on a larger disk" in done.err
+    assert "--resume" not in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_name_that_is_too_long_is_told_with_the_rule(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
+    names = {"bar": "1" * 301, "column": "2", "disc": "3"}
+    rows = "".join(f"{path},{names[path.parent.name]}\n" for path in sorted(shapes.rglob("*.png")))
+    (tmp_path / "all.csv").write_text("path,label\n" + rows, encoding="utf-8-sig")
+    done = edgecnn("train", tmp_path / "all.csv", "--run", tmp_path / "run", *QUICK)
+    assert done.code == 3
+    assert "error: each label must be printable text of at most 200 letters" in done.err
+    assert done.err.endswith(": rename the class\n")
 
 
 def test_a_network_that_does_not_build_leaves_no_run(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:

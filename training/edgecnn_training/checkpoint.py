@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,32 +21,11 @@ import numpy as np
 
 from edgecnn.errors import DataError
 from edgecnn_training.averaging import Weights, swapped
+from edgecnn_training.state import SoFar, State
+from edgecnn_training.state import read as read_state
 
 _PREFIX = "step-"
 _KEEP = 2  # the newest ones; the best one stays beside them
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where training stood.
-
-    Attributes:
-        step: Batches seen since the beginning of the run.
-        epoch: Whole epochs done.
-        validation_top1: Accuracy on the validation split, 0 to 1; None in the middle of an epoch, or without one.
-        sha256: Of ``model.keras``, in hex.
-        seeds: State of each of the network's random generators (dropout), which Keras's own format leaves out.
-        recipe: The recipe it was trained by; None in checkpoints that do not say.
-        averaged_sha256: Of ``averaged.keras``, in hex; None where no average of the weights is kept.
-    """
-
-    step: int
-    epoch: int
-    validation_top1: float | None
-    sha256: str
-    seeds: tuple[tuple[int, ...], ...]
-    recipe: Mapping[str, object] | None = None
-    averaged_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +57,7 @@ class Checkpoint:
             DataError: The file is not the one that was saved, or holds layers that Keras does not know.
         """
         self.check()
-        path = self.averaged_path if self.state.averaged_sha256 else self.model_path
-        try:
-            return keras.models.load_model(path, compile=False)
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{path} must hold layers that Keras can rebuild: decorate the architecture's own ones with "
-                f"@keras.saving.register_keras_serializable() and train again ({str(error).strip().splitlines()[0]})"
-            ) from error
+        return load_model(self.averaged_path if self.state.averaged_sha256 else self.model_path)
 
     def restore(self, model: keras.Model) -> None:
         """Load weights and optimiser into a compiled and built model of the same network.
@@ -97,10 +70,9 @@ class Checkpoint:
             model.load_weights(self.model_path)
             for variable, seed in zip(_seeds(model), self.state.seeds, strict=True):
                 variable.assign(np.array(seed, variable.dtype))
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{self.path} must fit the run's network ({error}): train again into a new --run"
-            ) from error
+        except (ValueError, TypeError, KeyError, OverflowError, RuntimeError, zipfile.BadZipFile) as error:
+            why = str(error).strip().partition("\n")[0]
+            raise DataError(f"{self.path} must fit the run's network ({why}): train again into a new --run") from error
 
     def check(self) -> None:
         """Compare the file with its hash.
@@ -108,12 +80,47 @@ class Checkpoint:
         Raises:
             DataError: They differ.
         """
+        path = self.changed_file()
+        if path is not None:
+            raise DataError(
+                f"a checkpoint must be as it was saved; {path} is damaged: "
+                f"delete the folder {self.path}, the checkpoint before it is then used"
+            )
+
+    def changed_file(self) -> Path | None:
+        """The file that is gone or has another hash than when it was saved; None where all is well."""
         for path, expected in ((self.model_path, self.state.sha256), (self.averaged_path, self.state.averaged_sha256)):
-            if expected is not None and (not path.is_file() or _sha256(path) != expected):
-                raise DataError(
-                    f"a checkpoint must be as it was saved; {path} is damaged: "
-                    f"delete the folder {self.path}, the checkpoint before it is then used"
-                )
+            if expected is not None and (not path.is_file() or sha256(path) != expected):
+                return path
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A folder that should hold a checkpoint and does not.
+
+    Attributes:
+        path: The folder.
+        why: What is wrong with it.
+    """
+
+    path: Path
+    why: str
+
+
+def load_model(path: Path) -> keras.Model:
+    """A network in Keras's own format, uncompiled.
+
+    Raises:
+        DataError: It holds layers that Keras does not know.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} must hold layers that Keras can rebuild: decorate the architecture's own ones with "
+            f"@keras.saving.register_keras_serializable() and train again ({str(error).strip().splitlines()[0]})"
+        ) from error
 
 
 def save(
@@ -125,6 +132,8 @@ def save(
     validation_top1: float | None,
     recipe: Mapping[str, object] | None = None,
     averaged: Weights | None = None,
+    settled: Mapping[str, object] | None = None,
+    so_far: SoFar | None = None,
 ) -> Checkpoint:
     """Write a checkpoint of `model` and delete those no longer needed.
 
@@ -136,11 +145,13 @@ def save(
         validation_top1: Accuracy on the validation split, 0 to 1.
         recipe: The recipe's keys, so that a resumed run is not trained by another one.
         averaged: The averaged weights, for use; those of `model` are the ones to go on with.
+        settled: What else was settled when the run began, for the same reason.
+        so_far: In the middle of an epoch, what its batches came to.
 
     Raises:
         DataError: The disk is full or cannot be written to; the checkpoints before this one are untouched.
     """
-    final = folder / f"{_PREFIX}{step:08d}"
+    final = folder / _name(step)
     temporary = folder / f".{final.name}.partial"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -151,48 +162,59 @@ def save(
         if averaged is not None:
             with swapped(model, averaged):
                 model.save(temporary / "averaged.keras")
-            whole = _sha256(temporary / "averaged.keras")
-        state = State(step, epoch, validation_top1, _sha256(temporary / "model.keras"), seeds, recipe, whole)
+            whole = sha256(temporary / "averaged.keras")
+        own = sha256(temporary / "model.keras")
+        state = State(step, epoch, validation_top1, own, seeds, recipe, whole, settled, so_far)
         (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n")
         _to_disk(temporary)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(f"a checkpoint must be written to {folder}: {error}; free some space, then --resume") from error
+    finally:  # Ctrl-C too
+        shutil.rmtree(temporary, ignore_errors=True)
     _prune(folder)
     return Checkpoint(final, state)
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """All complete checkpoints of a run, oldest first."""
-    found = []
-    for path in sorted(folder.glob(f"{_PREFIX}*")):
-        try:
-            state = _read_state(path / "state.json")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            continue  # not complete: nothing we wrote
-        found.append(Checkpoint(path, state))
-    return found
+    return _sorted_out(folder)[0]
 
 
-def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Checkpoint]]:
-    """The newest checkpoint that is as it was saved, and those after it, which are not.
+def damaged(folder: Path) -> list[Damaged]:
+    """The folders of a run's checkpoints that tell no state that can be right, oldest first."""
+    return _sorted_out(folder)[1]
 
-    Without one, training begins anew. What a killed process has left half-written is deleted.
+
+def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
+    """The newest checkpoint that is as it was saved, and those after it, which are not, the newest first.
+
+    A run that was killed before its first checkpoint has none, and begins anew. What a killed process has left
+    half-written is deleted.
+
+    Raises:
+        DataError: There are checkpoints, and none is whole.
     """
     for partial in folder.glob(f".{_PREFIX}*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-    damaged = []
-    for found in reversed(list_checkpoints(folder)):
-        try:
-            found.check()
-        except DataError:
-            damaged.append(found)
-        else:
-            return found, damaged
-    return None, damaged
+    whole, left_out = _sorted_out(folder)
+    newest = None
+    for found in reversed(whole):
+        changed = found.changed_file()
+        if changed is None:
+            newest = found
+            break
+        left_out.append(Damaged(found.path, f"{changed.name} is not as it was saved"))
+    if newest is None and left_out:
+        lame = ", ".join(f"{one.path.name} ({one.why})" for one in left_out)
+        raise DataError(
+            f"a run goes on from a checkpoint that is whole; {folder} holds none, but {lame}: put the files back as "
+            f"they were, or delete {folder} to begin this run anew"
+        )
+    after = [one for one in left_out if newest is None or one.path.name > newest.path.name]
+    return newest, sorted(after, key=lambda one: one.path.name, reverse=True)
 
 
 def latest(folder: Path) -> Checkpoint:
@@ -201,9 +223,10 @@ def latest(folder: Path) -> Checkpoint:
     Raises:
         DataError: There is none.
     """
-    found = list_checkpoints(folder)
+    found, left_out = _sorted_out(folder)
     if not found:
-        raise DataError(f"a run must have a checkpoint; {folder} holds none: train again into a new --run")
+        lame = "".join(f", {one.path.name} is damaged ({one.why})" for one in left_out)
+        raise DataError(f"a run must have a checkpoint; {folder} holds none{lame}: train again into a new --run")
     return found[-1]
 
 
@@ -218,18 +241,23 @@ def best(folder: Path) -> Checkpoint:
     return max(measured, key=lambda c: (c.state.validation_top1, c.state.step), default=newest)
 
 
-def _read_state(path: Path) -> State:
-    values = json.loads(path.read_text(encoding="utf-8"))
-    top1 = values["validation_top1"]
-    return State(
-        step=int(values["step"]),
-        epoch=int(values["epoch"]),
-        validation_top1=None if top1 is None else float(top1),
-        sha256=str(values["sha256"]),
-        seeds=tuple(tuple(map(int, seed)) for seed in values["seeds"]),
-        recipe=values.get("recipe"),
-        averaged_sha256=values.get("averaged_sha256"),
-    )
+def _sorted_out(folder: Path) -> tuple[list[Checkpoint], list[Damaged]]:
+    """The checkpoints with a state that can be right, and the others; both oldest first."""
+    whole, left_out = [], []
+    for path in sorted(folder.glob(f"{_PREFIX}*")):
+        try:
+            state = read_state(path / "state.json")
+            if path.name != _name(state.step):
+                raise ValueError(f"step must be that of the folder's name; received {state.step}")
+        except ValueError as error:
+            left_out.append(Damaged(path, f"state.json: {error}"))
+        else:
+            whole.append(Checkpoint(path, state))
+    return whole, left_out
+
+
+def _name(step: int) -> str:
+    return f"{_PREFIX}{step:08d}"
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
@@ -255,6 +283,7 @@ def _to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

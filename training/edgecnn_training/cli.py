@@ -2,20 +2,48 @@
 
 This module imports only Typer, so that ``edgecnn --help`` shows every command everywhere, at once. What a command needs
 is imported when it runs; where the extra ``train`` is not installed, that is a message.
+
+SIGTERM ends these commands as Ctrl-C does: what is half-written is removed, a training in its epochs saves a
+checkpoint, and the exit code is 130, since the work is not done. (Code 0 is for live feeds, which have no other end.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _terminable(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A command that SIGTERM interrupts like Ctrl-C; where that is ignored, or handled by others, it stays so."""
+
+    @functools.wraps(command)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        import signal
+        import threading
+
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return command(*arguments, **options)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return command(*arguments, **options)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    return run
+
 
 @app.command()
+@_terminable
 def train(
     data: Annotated[
         str | None,
@@ -88,7 +116,10 @@ def train(
     """Train a network on pictures of your own; makes a run directory."""
     from edgecnn.errors import UsageError
     from edgecnn_training.backend import start_keras
+    from edgecnn_training.options import parse_size, recipe_changes, refuse_empty
 
+    texts = {"DATA": data, "--arch": arch, "--recipe": recipe, "--weights": weights, "--fit": fit, "--split": split}
+    refuse_empty(texts)
     given = {
         "arch": arch,
         "epochs": epochs,
@@ -116,8 +147,6 @@ def train(
     else:
         if data is None:
             raise UsageError("DATA must be named, for instance: edgecnn train photos/")
-        from edgecnn_training.options import parse_size, recipe_changes
-
         changes, pixels = recipe_changes(given, set_ or []), parse_size(size)
         start_keras("to train")
         from edgecnn_training import trainer
@@ -140,6 +169,7 @@ def train(
 
 
 @app.command()
+@_terminable
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory or an exported .onnx file.")],
     data: Annotated[
@@ -170,12 +200,16 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a run or of an exported model on labelled pictures."""
     from edgecnn_training import evaluate as evaluation
+    from edgecnn_training.options import refuse_empty
 
+    refuse_empty({"RUN|MODEL": model, "DATA": data})
     options = evaluation.Options(as_json, output, confusion, allow_leak, allow_any_op)
-    evaluation.evaluate_command(model, data, options)
+    if evaluation.evaluate_command(model, data, options):
+        raise typer.Exit(1)
 
 
 @app.command()
+@_terminable
 def export(
     model: Annotated[
         Path,
@@ -235,7 +269,9 @@ def export(
     """
     from edgecnn.errors import UsageError
     from edgecnn_training.backend import start_keras
+    from edgecnn_training.options import refuse_empty
 
+    refuse_empty({"--data": data, "--name": name})
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
@@ -267,6 +303,7 @@ def architectures() -> None:
 
 
 @app.command()
+@_terminable
 def datasets(
     data: Annotated[
         str | None,

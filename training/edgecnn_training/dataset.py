@@ -241,6 +241,9 @@ def _plugin(location: str) -> ModuleType:
         return accepting[0]
     if not os.path.lexists(location):
         raise SourceError(f"a data set must exist; there is no {location!r}: check the path")
+    for module in modules:
+        if reason := getattr(module, "why_not", lambda location: "")(location):
+            raise DataError(f"{location} is no data set that edgecnn knows: {reason}")
     kinds = "".join(f"\n  {plugins.summary(PACKAGE, name)}" for name in known)
     raise DataError(f"{location} is no data set that edgecnn knows; it must be one of:{kinds}")
 

@@ -70,13 +70,16 @@ class Options:
     allow_any_op: bool = False
 
 
-def evaluate_command(model: str, data: str | None, options: Options) -> None:
+def evaluate_command(model: str, data: str | None, options: Options) -> int:
     """Evaluate, print, list the predictions, and draw the confusion matrix.
 
     Args:
         model: A run's directory or an ``.onnx`` file.
         data: Location or name of a data set; None is the run's own.
         options: How.
+
+    Returns:
+        How many pictures could not be used; the figures are those of the others.
 
     Raises:
         UsageError: An option without meaning.
@@ -110,6 +113,9 @@ def evaluate_command(model: str, data: str | None, options: Options) -> None:
     if path is not None:
         figures.confusion(path, result, f"{Path(model).name} on {Path(data).name}: {split}, {result.n} pictures")
         screen.say(f"confusion matrix: {path}")
+    if loaded.rejected:
+        screen.say(f"note: {len(loaded.rejected):,} of the inputs could not be used and are not in these figures")
+    return len(loaded.rejected)
 
 
 def _check_places(data: str | None, options: Options) -> None:
@@ -198,9 +204,9 @@ def _open(model: str, allow_any_op: bool) -> Subject:
     if path.is_dir():
         run = Run.open(path)
         start_keras("to evaluate a run")
-        from edgecnn_training import checkpoint, loop, networks
+        from edgecnn_training import loop, networks
 
-        network = networks.load_network(run, checkpoint.best(run.checkpoints))
+        _, network = networks.load_best(run)
         scorer = loop.keras_scorer(network, run.info.normalization)
         temperature, threshold = run_data.confidence_of(run)
         calibrated: Scorer = lambda images: tempered(scorer(images), temperature)  # noqa: E731

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
@@ -16,19 +16,22 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from edgecnn.errors import UsageError
+from edgecnn.errors import DataError, UsageError
 from edgecnn_training import checkpoint as checkpoints
-from edgecnn_training import screen
+from edgecnn_training import finite, screen, settled
 from edgecnn_training.accuracy import Scorer, in_batches
 from edgecnn_training.averaging import Weights, averaged_weights, swapped
 from edgecnn_training.batches import Batches, Teacher, Treatment, steps_per_epoch
 from edgecnn_training.checkpoint import Checkpoint
 from edgecnn_training.finetune import Phase, phase_of, phases
+from edgecnn_training.metrics import stopped_early
+from edgecnn_training.networks import own_code
 from edgecnn_training.objective import Objective, top1
 from edgecnn_training.pictures import Floats, Images, Normalization, Pictures
 from edgecnn_training.recipe import Recipe
 from edgecnn_training.run import Run
 from edgecnn_training.schedules import schedule
+from edgecnn_training.state import SoFar
 
 
 class Stop:
@@ -92,9 +95,7 @@ def keras_scorer(model: keras.Model, normalization: Normalization) -> Scorer:
     def scorer(images: Images) -> Floats:
         logits = np.asarray(model.predict_on_batch(normalization(images)), np.float64)
         if not np.isfinite(logits).all():
-            raise UsageError(
-                "what a network answers must be finite numbers; some are not: train again with a lower --learning-rate"
-            )
+            raise UsageError(finite.answers(model))
         powers = np.exp(logits - logits.max(1, keepdims=True))
         scores: Floats = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
         return scores
@@ -148,7 +149,10 @@ def fit(
     recipe, info = run.info.recipe, run.info
     per_epoch = steps_per_epoch(len(splits.train), recipe.batch_size)
     parts, step = phases(recipe, per_epoch), resume.state.step if resume else 0
-    part, last = phase_of(parts, step), parts[-1].last
+    last = parts[-1].last
+    if resume:
+        _refuse_beyond(resume, last)
+    part = phase_of(parts, step)
     enter(model, recipe, part)
     if resume:
         resume.restore(model)
@@ -156,6 +160,7 @@ def fit(
         run.rewind_metrics(step)
     journal = _Journal(run, splits, Stop(), per_epoch, step)
     journal.observer = observer
+    journal.before = (resume.state.so_far if resume else None) or SoFar()
     journal.early = stopped_early(run.read_metrics(), recipe.patience, since=parts[-1].first)
     treatment = Treatment(
         info.normalization, recipe.augmentation, mixup=recipe.mixup, balance=recipe.balance, teacher=teacher
@@ -179,31 +184,26 @@ def fit(
             )
             if observer is not None and journal.step == step:
                 observer.begin(model, batches, step)
-            model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
+            with own_code(recipe.arch):
+                model.fit(batches, shuffle=False, verbose=0, callbacks=[journal])
             if journal.raw is not None:
                 model.set_weights(journal.raw)
         journal.keep_rest()
     return journal.early or journal.step >= last
 
 
+def _refuse_beyond(resume: Checkpoint, last: int) -> None:
+    if resume.state.step > last:
+        raise DataError(
+            f"a checkpoint must lie within its run of {last:,} steps; {resume.path} has {resume.state.step:,}: delete "
+            "that folder, the checkpoint before it is then used"
+        )
+
+
 def enter(model: keras.Model, recipe: Recipe, part: Phase) -> None:
     """Begin a phase of a run: what is trained, a new optimiser, and its own course of the learning rate."""
     part.mark(model)
     compile_model(model, dataclasses.replace(recipe, learning_rate=part.learning_rate(recipe)), part.steps)
-
-
-def stopped_early(metrics: Sequence[Mapping[str, float]], patience: int, *, since: int = 0) -> bool:
-    """Whether the last `patience` epochs were no better on validation than one before them.
-
-    A function of what ``metrics.jsonl`` holds, so that a resumed run stops where the uninterrupted one does.
-
-    Args:
-        metrics: A line per epoch.
-        patience: 0 never stops.
-        since: Step after which epochs count: no run ends before its last phase.
-    """
-    found = [line["validation_top1"] for line in metrics if "validation_top1" in line and line["step"] > since]
-    return 0 < patience < len(found) and max(found[-patience:]) <= max(found[:-patience])
 
 
 class _Journal(keras.callbacks.Callback):
@@ -220,14 +220,21 @@ class _Journal(keras.callbacks.Callback):
         self._scores: Floats | None = None
         self._note = ""
         self._began = time.monotonic()
+        self._settled = settled.of(run)
+        self._batches = 0  # of the epoch, since it or this process began
+        self._logs: Mapping[str, float] = {}
+        self.before = SoFar()  # its batches before that
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Count, show, close the epoch after its last batch, and stop when that is wished."""
         self.step += 1
+        self._batches, self._logs = self._batches + 1, logs or {}
+        if self.step == 1 and not math.isfinite(self._logs["loss"]):
+            raise UsageError(finite.first_loss(self._logs["loss"], self.run.info.recipe))
         if self.step % self.per_epoch == 0:
-            self._end_epoch(logs or {})
+            self._end_epoch()
             self.model.reset_metrics()
-            self._began = time.monotonic()
+            self._batches, self.before, self._began = 0, SoFar(), time.monotonic()
         if self.step % 10 == 0 or self.step % self.per_epoch == 0:
             epoch = (self.step - 1) // self.per_epoch + 1
             self.advance(f"epoch {epoch}/{self.run.info.recipe.epochs}", self._note)
@@ -240,10 +247,16 @@ class _Journal(keras.callbacks.Callback):
         """Save what an interrupted epoch has trained."""
         epoch, rest = divmod(self.step, self.per_epoch)
         if rest:
-            self._refuse_infinite(0.0, epoch + 1)
-            self._save(epoch, None, None)
+            so_far = self._so_far()
+            self._refuse_infinite(so_far.loss, epoch + 1)
+            self._save(epoch, None, None, so_far)
 
-    def _save(self, epoch: int, validation_top1: float | None, averaged: Weights | None) -> None:
+    def _so_far(self) -> SoFar:
+        return self.before.then(self._batches, self._logs, time.monotonic() - self._began)
+
+    def _save(
+        self, epoch: int, validation_top1: float | None, averaged: Weights | None, so_far: SoFar | None = None
+    ) -> None:
         checkpoints.save(
             self.run.checkpoints,
             self.model,
@@ -252,15 +265,16 @@ class _Journal(keras.callbacks.Callback):
             validation_top1=validation_top1,
             recipe=self.run.info.recipe.to_values(),
             averaged=averaged,
+            settled=self._settled,
+            so_far=so_far,
         )
 
-    def _end_epoch(self, logs: Mapping[str, float]) -> None:
-        epoch = self.step // self.per_epoch
-        self._refuse_infinite(logs["loss"], epoch)
-        seconds = time.monotonic() - self._began
-        values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(seconds, 3)}
+    def _end_epoch(self) -> None:
+        epoch, whole = self.step // self.per_epoch, self._so_far()
+        self._refuse_infinite(whole.loss, epoch)
+        values: dict[str, float | int] = {"epoch": epoch, "step": self.step, "seconds": round(whole.seconds, 3)}
         values |= {"learning_rate": _rate(self.model, self.step - 1 - self.part.first)}
-        values |= {"train_loss": float(logs["loss"]), "train_top1": float(logs["top1"])}
+        values |= {"train_loss": whole.loss, "train_top1": whole.top1}
         averaged = None
         if self.run.info.recipe.ema:
             averaged = averaged_weights(self.model, self.splits.train, self.run.info.normalization)
@@ -278,12 +292,8 @@ class _Journal(keras.callbacks.Callback):
 
     def _refuse_infinite(self, loss: float, epoch: int) -> None:
         # weights too: a ReLU makes zeros of what is no number, so that the loss of a dead network can be finite
-        if not (math.isfinite(loss) and all(np.isfinite(weights).all() for weights in self.model.get_weights())):
-            rate = self.part.learning_rate(self.run.info.recipe)
-            raise UsageError(
-                f"the loss and all weights must stay finite numbers; the loss became {loss:g} in epoch {epoch}: "
-                f"train again with a {self.part.rate_option} below {rate:g}"
-            )
+        if not (math.isfinite(loss) and finite.is_finite(self.model)):
+            raise UsageError(finite.later_loss(loss, epoch, self.step, self.run.info.recipe, self.part))
 
     def _validate(self, averaged: Weights | None) -> dict[str, float]:
         pictures = self.splits.validation

@@ -9,6 +9,21 @@ from edgecnn.errors import UsageError
 from edgecnn_training.recipe import parse_assignment
 
 
+def refuse_empty(given: Mapping[str, str | None]) -> None:
+    """Check what was typed for being empty, as a variable of a script is that was never set: it means nothing.
+
+    Args:
+        given: The text of each argument or option, by its name; None where it was left out.
+
+    Raises:
+        UsageError: One is empty.
+    """
+    for name, text in given.items():
+        if text is not None and not text.strip():
+            remedy = "leave it out, or give it a value" if name.startswith("-") else "name it"
+            raise UsageError(f"{name} must not be empty; received {text!r}: {remedy}")
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """``64`` or ``48x64`` → (height, width) in pixels; None stays None.
 

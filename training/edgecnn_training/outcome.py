@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import confidence, health, loop, memory, predictions, run_data, screen
 from edgecnn_training import run as runs
 from edgecnn_training.accuracy import evaluate, in_batches
 from edgecnn_training.confidence import tempered
 from edgecnn_training.loading import Dataset
-from edgecnn_training.networks import load_network
+from edgecnn_training.networks import load_best
 from edgecnn_training.pictures import Floats
 from edgecnn_training.predictions import Said
 from edgecnn_training.report import figures, page
@@ -31,9 +30,8 @@ def report(run: Run, data: Dataset, codes: Codes, board: TensorBoard | None) -> 
     Raises:
         SinkError: A file cannot be written.
     """
-    best = checkpoints.best(run.checkpoints)
+    best, network = load_best(run)
     split, chosen = held_out(data, codes)
-    network = load_network(run, best)
     scorer = loop.keras_scorer(network, run.info.normalization)
     scores = in_batches(scorer, chosen.images, chosen.rows)
     result = evaluate(run.info.labels, chosen.class_index, scores.argmax(1))

@@ -12,6 +12,9 @@ Images = npt.NDArray[np.uint8]
 """uint8 ``(N, H, W, C)``."""
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+LARGEST, SMALLEST_STD = 1e6, 1e-6
+"""Bounds of a mean and of a deviation that can be right: pixels are 0 to 255, and a million million of them that are
+all alike but for one have a deviation of 1e-6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,30 @@ class Normalization:
         """uint8 or float32 ``(N, H, W, C)`` → float32 of the same shape."""
         scale = np.float32(1) / np.asarray(self.std, np.float32)
         return (images.astype(np.float32, copy=False) - np.asarray(self.mean, np.float32)) * scale
+
+
+def read_normalization(values: object, channels: int) -> Normalization:
+    """A normalisation from JSON, ``{"mean": [...], "std": [...]}``.
+
+    Args:
+        values: What was read.
+        channels: How many values mean and std must have.
+
+    Raises:
+        ValueError: It is none that pixels can be given to the network with; the message names the rule.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"normalization must be an object with mean and std; received {str(values)[:40]!r}")
+    found: dict[str, tuple[float, ...]] = {}
+    for name, low in (("mean", -LARGEST), ("std", SMALLEST_STD)):
+        numbers = values.get(name)
+        if not isinstance(numbers, list) or len(numbers) != channels:
+            raise ValueError(f"{name} must be a list with a number for each of {channels} channels")
+        for number in numbers:
+            if type(number) not in (int, float) or not low <= number <= LARGEST:
+                raise ValueError(f"each {name} must be {low:g} to {LARGEST:g}; received {str(number)[:40]!r}")
+        found[name] = tuple(map(float, numbers))
+    return Normalization(found["mean"], found["std"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn_training import applications, homes, run, screen
 from edgecnn_training.disk import scratch
+from edgecnn_training.finite import is_finite
 from edgecnn_training.recipe import Recipe
 
 NONE, IMAGENET = "none", "imagenet"
@@ -198,6 +199,11 @@ def _read_file(body: keras.Model, path: Path, recipe: Recipe) -> None:
             f"written by Keras's save or save_weights; Keras says: {_short(error)}. "
             "Name the file of this very network, or set its options, such as --set 'options={alpha=0.35}'"
         ) from error
+    if not is_finite(body):
+        raise DataError(
+            f"a file with weights must hold finite numbers; some in {path} are not: name another, such as the "
+            "checkpoint of an earlier epoch"
+        )
     put_variance_right(body, applications.published_std(recipe.arch))
 
 

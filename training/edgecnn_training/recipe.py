@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "epochs": (lambda v: 1 <= v <= 100_000, "1 or more"),
     "min_steps": (lambda v: 0 <= v <= 10_000_000, "0 or more"),
     "batch_size": (lambda v: 1 <= v <= 65_536, "1 to 65536"),
-    "learning_rate": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
+    "learning_rate": (lambda v: 1e-9 <= v <= 100, "1e-9 to 100"),
     "weight_decay": (lambda v: 0 <= v < 1, "0 to below 1"),
     "warmup": (lambda v: 0 <= v < 1, "0 to below 1, a share of the run"),
     "label_smoothing": (lambda v: 0 <= v < 1, "0 to below 1"),
@@ -38,19 +38,21 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "brightness": (lambda v: 0 <= v < 1, "0 to below 1, a share"),
     "contrast": (lambda v: 0 <= v < 1, "0 to below 1, a share"),
     "cutout": (lambda v: 0 <= v <= 1, "0 to 1, a share of the side"),
-    "mixup": (lambda v: 0 <= v <= 10, "0 to 10"),
+    "mixup": (lambda v: v == 0 or 0.001 <= v <= 10, "0, or 0.001 to 10"),
     "balance": (lambda v: 0 <= v <= 1, "0 to 1"),
     "batch_norm_momentum": (lambda v: 0 < v < 1, "above 0 and below 1"),
     "ema": (lambda v: 0 <= v < 1, "0 to below 1"),
     "patience": (lambda v: 0 <= v <= 100_000, "0 or more epochs"),
     "freeze": (lambda v: 0 <= v <= 1, "0 to 1, a share of the epochs"),
-    "fine_tune_rate": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
+    "fine_tune_rate": (lambda v: 1e-9 <= v <= 100, "1e-9 to 100"),
     "distill_weight": (lambda v: 0 <= v <= 1, "0 to 1"),
-    "distill_temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
+    "distill_temperature": (lambda v: 0.01 <= v <= 100, "0.01 to 100"),
     "seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
     "split_seed": (lambda v: 0 <= v < 2**32, "0 to 4294967295"),
 }
 _CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_NAMED = ("arch", "weights")  # texts without a meaning where they are empty
+_DEEPEST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def read(name: str, changes: Mapping[str, object] | None = None) -> Recipe:
     """
     own = {key: value for key, value in (changes or {}).items() if value is not None}
     _cleaned(own, "on the command line ")
-    return checked(_resolved(name, ()) | _epochs_decide(own), name)
+    return checked(_resolved(name, {}) | _epochs_decide(own), name)
 
 
 def checked(values: Mapping[str, object], name: str) -> Recipe:
@@ -186,6 +188,8 @@ def _cleaned(values: Mapping[str, object], where: str) -> dict[str, object]:
         clean[key] = _checked_value(f"{where}{key}", value, getattr(defaults, key))
         if key in _RULES and not _RULES[key][0](clean[key]):  # type: ignore[arg-type]  # a number, by its default
             raise UsageError(f"{where}{key} must be {_RULES[key][1]}; received {value!r}")
+        if key in _NAMED and not value:
+            raise UsageError(f"{where}{key} must be a name or a path; received {value!r}: leave it out")
         if key in _CHOICES and value not in _CHOICES[key]:
             raise UsageError(f"{where}{key} must be one of {', '.join(_CHOICES[key])}; received {value!r}")
     return clean
@@ -208,22 +212,39 @@ def parse_assignment(text: str) -> tuple[str, object]:
         raise UsageError(f"--set {key.strip()}: the value must be a number, a text, true or false ({error})") from error
 
 
-def _resolved(name: str, above: tuple[str, ...]) -> dict[str, object]:
-    if name in above:
-        raise UsageError(f"a recipe must not extend itself; received {' → '.join((*above, name))}")
-    path = _find(name, above)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"a recipe must be a readable TOML file; {path}: {error}") from error
+def _resolved(name: str, above: Mapping[Path, str]) -> dict[str, object]:
+    """A recipe's keys with those of all that it extends.
+
+    Args:
+        name: Name or path.
+        above: The files that extend it, directly or over others, and how each was named.
+    """
+    path = _find(name, list(above.values()))
+    chain = " → ".join([*above.values(), name])
+    if path.resolve() in above:  # by whichever detour
+        raise UsageError(f"a recipe must not extend itself; received {chain}: take one extends out")
+    if len(above) >= _DEEPEST:
+        raise UsageError(f"a recipe must extend at most {_DEEPEST} others; received {chain[:200]} …: put some into one")
+    values = _parsed(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    if not isinstance(parent, str):
+    if not isinstance(parent, str) or not parent:
         raise UsageError(f"recipe {name}: extends must be the name of a recipe; received {parent!r}")
     if parent.endswith(".toml"):
         parent = str(path.parent / parent)
-    return _resolved(parent, (*above, name)) | _epochs_decide(values)
+    return _resolved(parent, {**above, path.resolve(): name}) | _epochs_decide(values)
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"a recipe must be readable; {path}: {error.strerror or error}: check the path") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"a recipe must be UTF-8 text; {path} is not ({error.reason}): save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"a recipe must be a readable TOML file; {path}: {error}: mend it") from error
 
 
 def _epochs_decide(values: dict[str, object]) -> dict[str, object]:
@@ -231,7 +252,7 @@ def _epochs_decide(values: dict[str, object]) -> dict[str, object]:
     return {"min_steps": 0, **values} if "epochs" in values else values
 
 
-def _find(name: str, above: tuple[str, ...]) -> Path:
+def _find(name: str, above: Sequence[str]) -> Path:
     if name.endswith(".toml") or "/" in name:
         if not Path(name).is_file():
             raise UsageError(f"a recipe given by path must be an existing TOML file; received {name!r}")

@@ -32,20 +32,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.card import InputSpec, checked_labels, read_input
 from edgecnn.errors import DataError, EdgecnnError, UsageError
-from edgecnn_training import disk
+from edgecnn_training import disk, metrics
 from edgecnn_training import recipe as recipes
 from edgecnn_training.complexity import Complexity
-from edgecnn_training.pictures import Normalization
+from edgecnn_training.pictures import Normalization, read_normalization
 from edgecnn_training.recipe import Recipe
 
 SCHEMA = 1
 MIN_SIDE, MAX_SIDE = 20, 224
+_REMEDY = "put the file back as it was, or train again into a new --run"
 _PACKAGES = ("edgecnn", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow")
 
 
@@ -108,30 +109,28 @@ class Run:
             raise DataError(f"a run must be a directory that `edgecnn train` made; {str(path)!r} {what}")
         try:
             values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            if type(values["schema"]) is not int or values["schema"] < 1:
+                raise ValueError(f"schema must be a whole number above 0; received {str(values['schema'])[:40]!r}")
             if values["schema"] > SCHEMA:
                 raise DataError(f"made by a newer edgecnn, schema {values['schema']}: upgrade edgecnn")
             info = RunInfo(
                 labels=checked_labels(values["labels"]),
                 input=read_input(values["input"]),
-                normalization=Normalization(
-                    tuple(map(float, values["normalization"]["mean"])),
-                    tuple(map(float, values["normalization"]["std"])),
-                ),
+                normalization=read_normalization(values["normalization"], read_input(values["input"]).channels),
                 data_location=_text(values["data"]["location"]),
                 data_hash=_text(values["data"]["hash"]),
                 split=_text(values["data"]["split"]),
-                complexity=Complexity(int(values["parameters"]), int(values["macs"])),
-                recipe=recipes.read(str(path / "recipe.toml")),
+                complexity=Complexity(_count(values["parameters"]), _count(values["macs"])),
+                recipe=_recipe(path / "recipe.toml"),
             )
-            channels = info.input.channels
-            if not len(info.normalization.mean) == len(info.normalization.std) == channels:
-                raise ValueError(f"mean and std must have {channels} values, one for each channel")
             if max(info.input.height, info.input.width) > MAX_SIDE or info.split not in ("given", "ordered", "random"):
                 raise ValueError("a size or a split that no run has")
         except EdgecnnError as error:
-            raise DataError(f"{path} is damaged ({error}): train again into a new --run") from error
+            why = str(error).removeprefix("the model's card: ")
+            raise DataError(f"{path} is damaged ({why}): {_REMEDY}") from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path / 'run.json'} is damaged ({error!r}): train again into a new --run") from error
+            why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{path / 'run.json'} is damaged ({why}): {_REMEDY}") from error
         return cls(path, info)
 
     @contextmanager
@@ -164,19 +163,12 @@ class Run:
             raise unwritable(self.metrics, error) from error
 
     def read_metrics(self, up_to_step: int | None = None) -> list[dict[str, float]]:
-        """The epochs' lines, those after a step left out; a half-written last line is left out too."""
-        lines = []
-        for line in (
-            self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.exists() else []
-        ):
-            try:
-                values = json.loads(line)
-                step = int(values["step"])
-            except (ValueError, TypeError, KeyError):
-                break
-            if up_to_step is None or step <= up_to_step:
-                lines.append(values)
-        return lines
+        """The epochs' lines, those after a step left out.
+
+        Raises:
+            DataError: A line is not as a training writes it.
+        """
+        return metrics.read(self.metrics, up_to_step)
 
     def rewind_metrics(self, step: int) -> None:
         """Forget the epochs after `step`, which a resumed run trains again."""
@@ -202,7 +194,7 @@ def create(path: Path, info: RunInfo, environment: Mapping[str, object], fill: C
         temporary.mkdir(parents=True)
         (temporary / "checkpoints").mkdir()
         write_text(temporary / "recipe.toml", info.recipe.to_toml())
-        write_json(temporary / "run.json", _to_json(info))
+        write_json(temporary / "run.json", to_json(info))
         write_json(temporary / "environment.json", environment)
         fill(temporary)
         temporary.rename(path)
@@ -245,8 +237,10 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise unwritable(path, error) from error
+    finally:  # Ctrl-C too
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def environment(seed: int, data_hash: str) -> dict[str, object]:
@@ -275,13 +269,27 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _recipe(path: Path) -> Recipe:
+    """The recipe of a run, which names every key: one that is empty would be taken for another recipe, the default."""
+    if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").strip():
+        raise DataError(f"{path} is empty")
+    return recipes.read(str(path))
+
+
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a text must stand where {value!r} stands")
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"a text must stand where {str(value)[:40]!r} stands")
     return value
 
 
-def _to_json(info: RunInfo) -> dict[str, object]:
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"parameters and macs must be whole numbers; received {str(value)[:40]!r}")
+    return value
+
+
+def to_json(info: RunInfo) -> dict[str, object]:
+    """What ``run.json`` holds."""
     return {
         "schema": SCHEMA,
         "labels": list(info.labels),

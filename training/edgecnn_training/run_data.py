@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Set
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import DataError
-from edgecnn_training import screen, splits
+from edgecnn.errors import DataError, SourceError
+from edgecnn_training import locations, screen, splits
 from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Pictures
@@ -28,10 +29,16 @@ def load_data_of(run: Run, location: str | None) -> Dataset:
         location: Where it lies now; None is where it lay.
 
     Raises:
+        SourceError: It is gone from there.
         DataError: It holds other pictures or labels than the run was trained on.
     """
     spec = run.info.input
     where = location or run.info.data_location
+    if location is None and os.path.isabs(where) and not os.path.exists(locations.place(where)):
+        raise SourceError(
+            f"a run's data must be where it lay; {run.path} was trained on {where}, which is gone: name where it lies "
+            "now, as DATA of `edgecnn train --resume`, or as --data of `edgecnn export`"
+        )
     with screen.counter("reading") as seen:
         data = load_dataset(where, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
     if data.survey.data_hash != run.info.data_hash:
@@ -40,7 +47,16 @@ def load_data_of(run: Run, location: str | None) -> Dataset:
             f"{run.info.data_hash[:12]}, now {data.survey.data_hash[:12]}): name the data it was trained on, or train "
             "a new run"
         )
+    if data.labels != run.info.labels:
+        raise DataError(
+            f"{run.path / 'run.json'} must have the labels of its data, in their order ({_few(data.labels)}); it has "
+            f"{_few(run.info.labels)}: put the file back as it was, or train again into a new --run"
+        )
     return data
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
 
 
 def _difference(run: Run, data: Dataset) -> str:

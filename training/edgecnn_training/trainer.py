@@ -25,6 +25,7 @@ from edgecnn_training import (
     outcome,
     pretrained,
     screen,
+    settled,
     splits,
     teacher,
 )
@@ -103,7 +104,7 @@ def train(request: Request) -> bool:
     model = build(recipe, (height, width, depth), len(labels))
     if start is not None:
         start.put_into(model)
-    check_reloads(model)
+    check_reloads(model, recipe.arch)
     chosen = pictures(data, codes, "train")
     info = RunInfo(
         labels=labels,
@@ -123,7 +124,7 @@ def train(request: Request) -> bool:
         write_rejected(folder / "rejected.csv", data.rejected)
         duplicates.write(folder, found, data.images)
         if instructor is not None:
-            instructor.save(folder / teacher.FILE)
+            teacher.keep(*instructor, folder)
         if start is not None:
             start.write(folder)
 
@@ -194,10 +195,10 @@ def resume(path: Path, data: str | None, *, tensorboard: bool = True) -> bool:
 
 def _resume(run: Run, data: str | None, tensorboard: bool) -> bool:
     newest, damaged = checkpoints.newest_whole(run.checkpoints)
-    for checkpoint in damaged:
-        screen.say(f"note: {checkpoint.path} is damaged and left out; the checkpoint before it is used")
+    for one in damaged:
+        screen.say(f"note: {one.path} is damaged and left out ({one.why}); the checkpoint before it is used")
     if newest is not None:
-        _refuse_another_recipe(run, newest)
+        settled.refuse_another(run, newest)
     dataset = load_data_of(run, data)
     codes = codes_of(run, dataset)
     recipe = run.info.recipe
@@ -212,27 +213,18 @@ def _resume(run: Run, data: str | None, tensorboard: bool) -> bool:
     return _fit_and_test(run, model, dataset, codes, newest, tensorboard=tensorboard)
 
 
-def _refuse_another_recipe(run: Run, newest: Checkpoint) -> None:
-    """Raise where ``recipe.toml`` has been changed since the checkpoint was written."""
-    was, now = newest.state.recipe, run.info.recipe.to_values()
-    if was is None:
-        return
-    changed = [f"{key} = {now[key]!r} instead of {was[key]!r}" for key in now if key in was and now[key] != was[key]]
-    if changed:
-        raise DataError(
-            f"a run must go on by the recipe it began with; {run.path / 'recipe.toml'} now has {', '.join(changed)}: "
-            "put that back, or train a new run with --recipe"
-        )
-
-
 def _fit_and_test(
     run: Run, model: keras.Model, data: Dataset, codes: Codes, newest: Checkpoint | None, *, tensorboard: bool
 ) -> bool:
     chosen = loop.Splits(pictures(data, codes, "train"), pictures(data, codes, "validation"))
-    instructor = teacher.load(run) if run.info.recipe.teacher else None
-    with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
-        finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
-        return _finished(run, data, codes, finished, board)
+    instructor = teacher.load(run, newest) if run.info.recipe.teacher else None
+    try:
+        with closing(TensorBoard(run, chosen.validation)) if tensorboard else nullcontext() as board:
+            finished = loop.fit(run, model, chosen, newest, teacher=instructor, observer=board)
+            return _finished(run, data, codes, finished, board)
+    except KeyboardInterrupt:  # a second one within the epochs, or one outside of them
+        screen.say(f"interrupted; next:  edgecnn train --run {screen.word(run.path)} --resume")
+        raise
 
 
 def _finished(run: Run, data: Dataset, codes: Codes, finished: bool, board: TensorBoard | None) -> bool:
@@ -321,7 +313,8 @@ def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     try:
         checked = checked_labels(labels)
     except ModelError as error:
-        raise DataError(f"{error}; rename the class") from error
+        why = str(error).removeprefix("the model's card: ")
+        raise DataError(f"{why}: rename the class") from error
     size, limit = len(json.dumps(checked, ensure_ascii=False).encode()), MAX_CARD_BYTES - _CARD_REST
     if size > limit:
         raise DataError(

@@ -31,6 +31,15 @@ def accepts(location: str) -> bool:
     return named or text.lstrip().startswith("{") or {"path", "label"} <= columns
 
 
+def why_not(location: str) -> str:
+    """Why a file that is named like a manifest is none; empty where that can be anything."""
+    head = first_bytes(location, 4096)
+    if Path(location).suffix.lower() not in _SUFFIXES or not head:
+        return ""
+    found = sorted(set(head) & set(_CONTROL))
+    return f"a manifest must be UTF-8 text, and it has a byte {found[0]:#04x}: save it as UTF-8" if found else ""
+
+
 def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
     """Every line's picture as an example.
 

@@ -19,7 +19,6 @@ from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, ModelError, SinkError, UsageError
 from edgecnn.self_test import SelfTest
-from edgecnn_training import checkpoint as checkpoints
 from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
@@ -145,17 +144,15 @@ def gather(run_path: Path, location: str | None, name: str, output: Path = Path(
     run = Run.open(run_path)
     if locations.holds(location or run.info.data_location, output):
         raise UsageError(f"--output must lie outside of the data; {output} lies in it: name another file")
-    best = checkpoints.best(run.checkpoints)
+    best, network = networks.load_best(run)
     data = run_data.load_data_of(run, location)
     codes = run_data.codes_of(run, data)
     split, held_out = run_data.held_out(data, codes)
     train = run_data.pictures(data, codes, "train")
     ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
-    recipe, newest = run.info.recipe, checkpoints.latest(run.checkpoints)
-    screen.say(f"{run.path}  {recipe.arch}, checkpoint of epoch {best.state.epoch}")
-    if newest.state.epoch < recipe.epochs and not loop.stopped_early(run.read_metrics(), recipe.patience):
-        screen.say(f"note: the run is not finished, {newest.state.epoch} of {recipe.epochs} epochs are done")
-    network = networks.load_network(run, best)
+    screen.say(f"{run.path}  {run.info.recipe.arch}, checkpoint of epoch {best.state.epoch}")
+    if told := networks.unfinished(run):
+        screen.say(f"note: the run is not finished, {told}")
     validation = run_data.pictures(data, codes, "validation")
     scorer = loop.keras_scorer(network, run.info.normalization)
     temperature = confidence.fit_temperature(

@@ -137,8 +137,9 @@ def _save(figure: Figure, path: Path) -> None:
             figure.savefig(temporary, format="png", dpi=100)
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise SinkError(
             f"a picture must be written to {path}: {error}; free some space or name another file"
         ) from error
+    finally:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
