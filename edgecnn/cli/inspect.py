@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +16,13 @@ from edgecnn.cli.options import AllowAnyOp
 from edgecnn.errors import ModelError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgecnn.card import Json, ModelCard
     from edgecnn.prescan import Outline
     from edgecnn.scan.contents import TensorInfo
+
+_LONGEST_NAME = 20  # of a row; longer ones come from elsewhere
 
 
 def inspect(
@@ -49,9 +53,27 @@ def inspect(
         record |= {"card": json.loads(card.to_json()) if card else None} | dataclasses.asdict(outline)
         print(json.dumps(record, ensure_ascii=False, indent=2 if as_json else None))  # noqa: T201
         return
-    rows = [("file", f"{model}, {len(data):,} bytes"), *_card_rows(card, digest), *_outline_rows(outline)]
+    rows = [("file", f"{model}, {_size(len(data))}"), *_card_rows(card, digest), *_outline_rows(outline)]
+    _print(rows)
+
+
+def _print(rows: Sequence[tuple[str, str]]) -> None:
+    """Two columns, the second one wrapped to the terminal's width."""
+    indent = 2 + max(len(printable(name)) for name, _ in rows if len(name) <= _LONGEST_NAME)
+    columns = max(40, shutil.get_terminal_size().columns)
     for name, value in rows:
-        print(f"{printable(name):<12} {printable(value)}")  # noqa: T201
+        first = f"{printable(name):<{indent - 1}} "
+        lines = textwrap.wrap(
+            printable(value), columns, initial_indent=first, subsequent_indent=" " * indent, break_long_words=False
+        )
+        print("\n".join(lines or [first.rstrip()]))  # noqa: T201
+
+
+def _size(count: int) -> str:
+    """Bytes for people: ``900 bytes``, ``92 KB``, ``3.1 MB``."""
+    if count < 1_000:
+        return f"{count} bytes"
+    return f"{count / 1e3:.0f} KB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
@@ -66,13 +88,14 @@ def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
         ("labels", f"{len(card.labels)}: {', '.join(card.labels)}"),
         ("pictures", f"{size}, fit {spec.fit}, filter {spec.filter}"),
         ("precision", card.precision),
-        ("graph", f"{digest}, {matches}"),
+        ("graph", f"{digest[:16]}…, {matches}"),
     ]
     more = dict(card.more)
-    accuracy = _accuracy(more.get("accuracy"))
-    if accuracy:
-        rows.append(("accuracy", accuracy))
-        del more["accuracy"]
+    for name, tell in _SENTENCES.items():
+        sentence = tell(more.get(name))
+        if sentence:
+            rows.append((name, sentence))
+            del more[name]
     return rows + [(name, _words(value)) for name, value in more.items() if name != "provenance"] + _origin(more)
 
 
@@ -85,6 +108,47 @@ def _accuracy(claims: Json) -> str:
             text += f"; {before:.2%} before quantisation" if isinstance(before, float) else ""
             return text + (f"; flattered by {leaked:,} it knew" if isinstance(leaked, int) and leaked else "")
     return ""
+
+
+def _calibration(claims: Json) -> str:
+    match claims:
+        case {"temperature": float(hot), "ece_before": float(before), "ece": float(after), "n": int(n)}:
+            told = f"scores are off by {after * 100:.1f} points on average, {before * 100:.1f} before temperature"
+            return f"{told} {hot:.2f}; n {n:,}"
+    return ""
+
+
+def _unknown(claims: Json) -> str:
+    match claims:
+        case {"threshold": float(limit), "coverage": float(kept), "error": float(wrong), "n": int(n)}:
+            return (
+                f"below a score of {limit:.2f}, where {(1 - kept) * 100:.1f} % of {n:,} pictures of known classes are; "
+                f"{wrong * 100:.2f} % of the others are wrong"
+            )
+    return ""
+
+
+def _self_test(claims: Json) -> str:
+    match claims:
+        case {"seeds": list(seeds), "expected": list(_), "tolerance": float(tolerance)}:
+            return f"{len(seeds)} generated pictures, scores within {tolerance:g}"
+    return ""
+
+
+def _macs(claims: Json) -> str:
+    match claims:
+        case int(count) if not isinstance(count, bool) and count >= 100_000:
+            return f"{count / 1e6:,.1f} million a picture"
+    return ""
+
+
+_SENTENCES: dict[str, Callable[[Json], str]] = {
+    "accuracy": _accuracy,
+    "calibration": _calibration,
+    "unknown": _unknown,
+    "self_test": _self_test,
+    "macs": _macs,
+}
 
 
 def _origin(more: Mapping[str, Json]) -> list[tuple[str, str]]:
@@ -113,7 +177,9 @@ def _tensor(tensor: TensorInfo) -> str:
 def _words(value: Json) -> str:
     """A value of the card: numbers and text as they are, an object as ``name value, name value``."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items() if part not in ("", {}))
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -170,6 +170,26 @@ def test_inspect_shows_card_tensors_and_operators(edgecnn: Edgecnn, tmp_path: Pa
     assert rows["format"] == "ONNX IR 8, opset ai.onnx 17, written by edgecnn tests"
 
 
+def test_inspect_tells_what_is_measured_in_words_and_wraps_it(
+    edgecnn: Edgecnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(
+        onnx_bytes.color_model(
+            calibration={"temperature": 0.5, "ece_before": 0.068, "ece": 0.002, "n": 9000},
+            unknown={"threshold": 0.75, "coverage": 0.952, "error": 0.0008, "n": 9000},
+            macs=9_345_920,
+        )
+    )
+    lines = edgecnn("inspect", path, terminal=True).out.splitlines()
+    assert max(map(len, lines)) <= 60
+    text = " ".join(" ".join(lines).split())
+    assert "scores are off by 0.2 points on average, 6.8 before temperature 0.50; n 9,000" in text
+    assert "below a score of 0.75, where 4.8 % of 9,000 pictures of known classes are; 0.08 % of the others are" in text
+    assert "macs 9.3 million a picture" in text
+
+
 def test_inspect_as_json_holds_the_whole_card(edgecnn: Edgecnn, colors: Path) -> None:
     shown = json.loads(edgecnn("inspect", colors, "--json").out)
     assert shown["card"]["labels"] == ["red", "green", "blue"]
