@@ -64,7 +64,12 @@ def _print(rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         first = f"{printable(name):<{indent - 1}} "
         lines = textwrap.wrap(
-            printable(value), columns, initial_indent=first, subsequent_indent=" " * indent, break_long_words=False
+            printable(value),
+            columns,
+            initial_indent=first,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         print("\n".join(lines or [first.rstrip()]))  # noqa: T201
 
