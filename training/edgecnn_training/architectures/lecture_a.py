@@ -6,7 +6,8 @@ input     parameters   MACs
 28×28×1       333,526  4,153,064
 ========  ===========  =========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
+Parameters and MACs for ten classes. Measured: MNIST 98.94 % (recipe `lecture`, float32, one training, n 10,000); see
+docs/measured.md.
 
 Source: the two-layer CNN of "Deep MNIST for Experts", TensorFlow tutorials, 2015, with 3×3 kernels and 100 hidden units
 as the lectures on small devices use it.

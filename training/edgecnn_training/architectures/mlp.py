@@ -6,7 +6,8 @@ input     parameters   MACs
 28×28×1       235,146   234,752
 ========  ===========  ========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
+Parameters and MACs for ten classes. Measured: MNIST 97.87 % (recipe `lecture`, float32, one training, n 10,000); see
+docs/measured.md.
 
 Source: the notMNIST assignments of "Deep Learning" (Udacity ud730, V. Vanhoucke, 2016), which add L2 and dropout to a
 network of hidden dense layers.

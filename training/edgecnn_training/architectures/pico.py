@@ -6,7 +6,8 @@ input     parameters   MACs
 28×28×1         3,862   917,440
 ========  ===========  ========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
+Parameters and MACs for ten classes. Measured: MNIST 99.05 ± 0.11 % (`mnist-pico`, float32, three seeds, n 10,000);
+see docs/measured.md.
 
 Source: the smallest of the MNIST networks with batch normalisation and a global-average-pooling head, for instance
 Shwethaamrutha/TSAI-S6 (8-10-pool-12-pool-16), here with padded convolutions.

@@ -8,8 +8,10 @@ input     parameters   MACs
 64×64×3        77,946  50,004,608
 ========  ===========  ==========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md. The convolutions of the main path
-carry no bias, since batch normalisation follows; the projections on the shortcuts carry one.
+Parameters and MACs for ten classes. Measured as float32, one training each: MNIST 99.61 % (n 10,000), CIFAR-10 as
+JPEG 84.86 % (n 10,000), notMNIST in folds 94.63 % (int8, n 8,039); commands and more in docs/measured.md. The
+convolutions of the main path carry no bias, since batch normalisation follows; the projections on the shortcuts carry
+one.
 
 Source: mlcommons/tiny, ``benchmark/training/image_classification/keras_model.py`` (resnet_v1_eembc), after He et al.,
 "Deep Residual Learning for Image Recognition", 2015, figure 2.

@@ -6,7 +6,8 @@ input     parameters   MACs
 28×28×1         7,850    7,840
 ========  ===========  =======
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md.
+Parameters and MACs for ten classes. Measured: MNIST 92.33 % (recipe `lecture`, float32, one training, n 10,000); see
+docs/measured.md.
 
 Source: "MNIST for ML Beginners", TensorFlow tutorials, 2015.
 """

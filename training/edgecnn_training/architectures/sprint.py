@@ -6,9 +6,10 @@ input     parameters   MACs
 28×28×1        54,778  1,950,592
 ========  ===========  =========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md. A head that sees where things are
-learns faster than global average pooling, and pooling after each convolution keeps a step cheap; it is meant for small
-pictures, since its dense layer grows with their area.
+Parameters and MACs for ten classes. Measured: MNIST 99.19 % after two epochs (`mnist-fast`, Keras, two seeds, n
+10,000); see docs/measured.md. A head that sees where things are learns faster than global average pooling, and
+pooling after each convolution keeps a step cheap; it is meant for small pictures, since its dense layer grows with
+their area.
 
 Source: the two-layer network of the lectures (`lecture_a`) with batch normalisation (Ioffe, Szegedy, arXiv:1502.03167)
 instead of a hidden dense layer; chosen among four such networks by the validation split of MNIST after two epochs.
