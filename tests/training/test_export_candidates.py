@@ -78,7 +78,7 @@ def lossy(trained: Path, tmp_path: Path) -> Path:
     convolutions[-1].set_weights([gamma * factor, beta * factor, mean, variance])
     dense.set_weights([kernel / factor[:, None], bias])
     loop.compile_model(model, run.info.recipe, 36)
-    checkpoint.save(run.checkpoints, model, step=99, epoch=4, validation_top1=1.1)
+    checkpoint.save(run.checkpoints, model, step=99, epoch=4, validation_top1=1.0)
     return path
 
 

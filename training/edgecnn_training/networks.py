@@ -122,8 +122,8 @@ def check_reloads(model: keras.Model, arch: str) -> None:
         except Exception as error:  # a user's own layers may raise anything
             text = str(error).strip().partition("\n")[0]
             raise DataError(
-                f"architecture {arch} must consist of layers that Keras can rebuild: decorate its own ones with "
-                f"@keras.saving.register_keras_serializable() and give them a get_config ({text})"
+                f"architecture {arch} must consist of layers that Keras can rebuild: decorate the architecture's own "
+                f"ones with @keras.saving.register_keras_serializable() and give them a get_config ({text})"
             ) from error
 
 
