@@ -43,7 +43,7 @@ def without(model: bytes, output: str) -> bytes:
             needed.update(_texts(model, node, _INPUTS))
     starts = {part.start for part in dropped}
     kept = b"".join([model[part.start : part.end] for part in parts if part.start not in starts])
-    tag = model[graph.start : graph.start + 1]  # one byte, as all of field numbers below 16
+    tag = _varint(_GRAPH << 3 | BYTES)
     return b"".join([model[: graph.start], tag, _varint(len(kept)), kept, model[graph.end :]])
 
 

@@ -157,7 +157,10 @@ def _height(font: Font) -> int:
 @functools.lru_cache(maxsize=64)
 def _font(size: int) -> Font:
     """Pillow's own font; without FreeType, which Pillow's wheels have, one of a fixed size."""
-    return ImageFont.load_default(size)
+    try:
+        return ImageFont.load_default(size)
+    except ImportError:
+        return ImageFont.load_default()
 
 
 def _size(font: Font, other: int) -> float:

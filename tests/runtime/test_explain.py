@@ -110,6 +110,37 @@ def test_leaving_out_an_output_leaves_out_what_only_it_needs() -> None:
     assert prescan.read_metadata(without(model, "second")) == {"key": "text"}
 
 
+def test_a_graph_whose_tag_is_written_longer_than_it_need_be_is_read_and_written_all_the_same() -> None:
+    graph = onnx_networks.explained(onnx_networks.convolutional())
+    model = onnx_bytes.model(graph)
+    tag = bytes([7 << 3 | 2])
+    longer = model.replace(tag + onnx_bytes.varint(len(graph)), b"\xba\x00" + onnx_bytes.varint(len(graph)))
+    assert len(longer) == len(model) + 1
+    assert without(longer, "activation_map") == without(model, "activation_map")
+
+
+@pytest.mark.filterwarnings("ignore:the model has operators:UserWarning")
+def test_a_model_with_graphs_in_its_nodes_explains_as_well(tmp_path: Path) -> None:
+    plain = onnx_networks.explained(onnx_networks.convolutional())
+    branch = onnx_bytes.node("Identity", ["chosen"], "out") + onnx_bytes.nested(2, "branch")
+    branch += onnx_bytes.value_info(12, "out", onnx_bytes.FLOAT, ("N", 3))
+    branches = b"".join(
+        onnx_bytes.nested(5, onnx_bytes.nested(1, name) + onnx_bytes.nested(6, branch) + onnx_bytes.number(20, 5))
+        for name in ("then_branch", "else_branch")
+    )
+    last = onnx_bytes.node("Softmax", ["logits"], "scores", onnx_bytes.attribute("axis", 1))
+    first = onnx_bytes.node("Softmax", ["logits"], "chosen", onnx_bytes.attribute("axis", 1))
+    graph = plain.replace(last, first + onnx_bytes.node("If", ["yes"], "scores", branches))
+    graph += onnx_bytes.weight("yes", np.array(True))
+    images = noise(3)
+    with (
+        Classifier(write(tmp_path / "if.onnx", graph), allow_any_op=True) as other,
+        Classifier(write(tmp_path / "plain.onnx", plain)) as model,
+    ):
+        np.testing.assert_array_equal(other.scores(images), model.scores(images))
+        np.testing.assert_array_equal(other.explained(images)[1], model.explained(images)[1])
+
+
 def test_a_model_with_graphs_in_its_nodes_is_loaded_whole() -> None:
     inner = onnx_bytes.nested(5, onnx_bytes.nested(1, "body") + onnx_bytes.nested(6, b"") + onnx_bytes.number(20, 5))
     graph = onnx_bytes.node("Loop", ["image"], "scores", inner) + onnx_bytes.node("Abs", ["image"], "map")
