@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from classifiers import network, save
 from command import Edgecnn
 from edgecnn_training.backend import start_keras
 from shapes import images_of
@@ -180,6 +181,15 @@ def test_a_network_that_does_not_end_in_a_dense_layer_is_refused_and_its_layer_n
         explain.head_of(keras.Model(image, x))
 
 
+def test_a_network_that_is_no_graph_of_layers_is_refused() -> None:
+    class Own(keras.Model):
+        def call(self, pixels: object) -> object:
+            return pixels
+
+    with pytest.raises(UsageError, match="this one is a Own, no graph of layers: train one"):
+        explain.head_of(Own())
+
+
 def test_export_says_what_was_proven_and_what_to_type(
     edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +215,27 @@ def test_a_run_whose_network_has_another_head_is_exit_2_and_makes_no_file(
     assert "error: --explain needs a network that ends in global average pooling and one dense layer" in done.err
     assert "this one has the layer 'flatten" in done.err
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_classifier_that_keras_saved_explains_as_well(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    body = keras.Sequential([keras.Input((20, 20, 1)), keras.layers.Conv2D(8, 3, strides=2, activation="relu")])
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(0.2), keras.layers.Dense(3, "softmax")]
+    file, labels = save(keras.Sequential([keras.Input((20, 20, 1)), body, *head]), tmp_path)
+    model = tmp_path / "m.onnx"
+    named = ("--labels", labels, "--scale", "1/255", "--offset", "0", "--quantize", "none", "--explain")
+    done = edgecnn("export", file, *named, "-o", model)
+    assert done.code == 0, done.err
+    assert "activation maps and Keras's Grad-CAM: 128 generated pictures, largest difference " in done.err
+    assert Classifier(model).predict(np.zeros((20, 20), np.uint8), explain=True).activation_map_of("disc").shape == (
+        9,
+        9,
+    )
+    file, labels = save(network(), tmp_path)  # it takes the largest value and not the mean
+    done = edgecnn("export", file, *named, "-o", tmp_path / "other.onnx")
+    assert done.code == 2
+    assert "this one has the layer 'global_max_pooling2d" in done.err
+    assert not (tmp_path / "other.onnx").exists()
 
 
 @pytest.mark.parametrize(

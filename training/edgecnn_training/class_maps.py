@@ -30,22 +30,38 @@ class Head:
 
 def pooled_head(network: keras.Model) -> Head | None:
     """Cut a network that ends in global average pooling and one dense layer; None for any other."""
-    last, before = last_dense(network), before_last(network)
-    if last is None or not isinstance(before, keras.layers.GlobalAveragePooling2D):
+    last = last_dense(network)
+    if last is None:
         return None
-    if before.input.shape[-1] != last.kernel.shape[0]:
+    before, features = _before_last(network)
+    if not isinstance(before, keras.layers.GlobalAveragePooling2D) or features.shape[-1] != last.kernel.shape[0]:
         return None
-    return Head(keras.Model(network.inputs[0], before.input), np.asarray(last.get_weights()[0], np.float32))
+    return Head(keras.Model(network.inputs[0], features), np.asarray(last.get_weights()[0], np.float32))
 
 
-def before_last(network: keras.Model) -> keras.Operation | None:
-    """The layer before a network's last one, dropout aside; None where it has fewer, or is no graph of layers.
+def before_last(network: keras.Model) -> keras.Operation:
+    """What feeds a network's last dense layer, dropout aside; it may be an operation that is no layer, or a model.
 
-    It may be a plain operation, such as a product, which is not among the ``layers`` of a model.
+    Args:
+        network: One that ends in a dense layer, see `edgecnn_training.features.last_dense`.
     """
-    everything = getattr(network, "operations", getattr(network, "layers", []))
-    parts = [part for part in everything if not isinstance(part, keras.layers.Dropout)]
-    return parts[-2] if len(parts) > 1 else None
+    return _before_last(network)[0]
+
+
+def _before_last(network: keras.Model) -> tuple[keras.Operation, keras.KerasTensor]:
+    """That, and what it reads; a layer that is called in several networks has a node for each call."""
+    _, tensor = _made_by(network.outputs[0])
+    maker, fed = _made_by(tensor)
+    while isinstance(maker, keras.layers.Dropout):
+        maker, fed = _made_by(fed)
+    return maker, fed
+
+
+def _made_by(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor]:
+    """What gives a tensor, and the first tensor that it reads; an input reads itself."""
+    history = tensor._keras_history
+    read = history.operation._inbound_nodes[history.node_index].input_tensors
+    return history.operation, read[0] if read else tensor
 
 
 def maps(head: Head, pixels: Floats, classes: Indices) -> Floats:

@@ -159,7 +159,7 @@ def grad_cam(network: keras.Model, head: Head, pixels: Floats, classes: Indices)
         float32 (N, h, w): the feature map's channels, each times the mean of its gradient, added up.
     """
     tf = needs("tensorflow", "train", "to export")
-    both = keras.Model(network.inputs[0], [head.body.output, network.outputs[0]])
+    both = keras.Model(network.inputs[0], [head.body.outputs[0], network.outputs[0]])
     image = tf.constant(pixels)
     with tf.GradientTape() as tape:
         tape.watch(image)  # a network whose layers are all frozen has no variable that is watched
@@ -240,13 +240,19 @@ def head_of(network: keras.Model) -> Head:
     head = pooled_head(network)
     if head is not None:
         return head
-    last = (getattr(network, "operations", None) or getattr(network, "layers", None) or [None])[-1]
-    wrong, where = (last, "at its end") if last_dense(network) is None else (before_last(network), "before its last")
-    named = "no layer" if wrong is None else f"the layer {wrong.name!r} ({type(wrong).__name__})"
     raise UsageError(
-        "--explain needs a network that ends in global average pooling and one dense layer; "
-        f"this one has {named} {where}: train one that does, such as --arch small, or export without --explain"
+        "--explain needs a network that ends in global average pooling and one dense layer; this one "
+        f"{_end_of(network)}: train one that does, such as --arch small, or export without --explain"
     )
+
+
+def _end_of(network: keras.Model) -> str:
+    """In words the layer that stands where another one would have to."""
+    if not getattr(network, "outputs", None):
+        return f"is a {type(network).__name__}, no graph of layers"
+    dense = last_dense(network) is not None
+    wrong = before_last(network) if dense else network.outputs[0]._keras_history.operation
+    return f"has the layer {wrong.name!r} ({type(wrong).__name__}) {'before its last' if dense else 'at its end'}"
 
 
 def _heats(maps: Floats) -> Floats:
