@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeAlias, cast
@@ -23,14 +25,17 @@ from edgecnn.card import KEY, ModelCard, graph_hash
 from edgecnn.decode import decode_file, from_pillow
 from edgecnn.errors import ImageError, ModelError, SourceError, UsageError
 from edgecnn.frames import Image
-from edgecnn.prediction import Prediction, Scores
-from edgecnn.preprocess import fit_image
+from edgecnn.prediction import Explanation, Maps, Prediction, Region, Scores
+from edgecnn.preprocess import fit_image, region_seen
 from edgecnn.scan.contents import TensorInfo
+from edgecnn.scan.outputs import without
 from edgecnn.scan.sizes import FREE_SIDE
 from edgecnn.self_test import SelfTest, check
 from edgecnn.session import Session, open_session
 
 INPUT, OUTPUT = "image", "scores"
+MAP = "activation_map"
+"""The output that files of ``edgecnn export --explain`` have as well."""
 MAX_MODEL_BYTES = 1 << 30
 _ROUNDING = 1e-3
 
@@ -52,6 +57,7 @@ class Classifier:
         path: The file.
         card: What the file says of itself.
         device: Where it computes: ``"cpu"`` or ``"cuda"``.
+        explains: Whether the file can tell where it looked: ``edgecnn export --explain`` made it.
 
     Warns:
         UserWarning: With `allow_any_op`, the model has such operators.
@@ -76,46 +82,58 @@ class Classifier:
         self.path = pathlib.Path(path)
         try:
             model = _read(self.path)
-            prescan.check(model, allow_any_op=allow_any_op)
+            outputs = prescan.check(model, allow_any_op=allow_any_op).graph.outputs
             self.card = _read_card(model)
             oldest = self.card.more.get("min_onnxruntime")
-            self._session = open_session(
-                model, device=device, threads=threads, min_onnxruntime=oldest if isinstance(oldest, str) else "0"
+            self._open = functools.partial(
+                open_session, threads=threads, min_onnxruntime=oldest if isinstance(oldest, str) else "0"
             )
+            self._test = SelfTest.from_card(self.card) if self_test else None
+            self.explains = any(output.name == MAP for output in outputs)
+            self._session = self._open(without(model, MAP) if self.explains else model, device=device)
             _check_tensors(self._session, self.card)
-            test = SelfTest.from_card(self.card)
-            if test is not None and self_test:
-                check(test, self.card, self._run, self._session.described)
+            if self.explains:
+                _check_map(outputs, self.card)
+            self._check_itself(self._session)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
         self.device = self._session.device
+        self._whole = model if self.explains else b""
+        self._explaining: Session | None = None
+        self._lock = threading.Lock()
 
-    def predict(self, image: Picture) -> Prediction:
+    def predict(self, image: Picture, *, explain: bool = False) -> Prediction:
         """Classify one picture.
 
         Args:
             image: A path, a Pillow picture, or a uint8 array ``(H, W)``, ``(H, W, 1)`` grey or ``(H, W, 3)`` RGB.
+            explain: Whether to tell where the network looked, in the prediction's `explanation`.
 
         Raises:
             SourceError: A path that does not exist or cannot be read.
             ImageError: Not a picture, or a damaged one.
-            UsageError: An array of another dtype or shape.
+            UsageError: An array of another dtype or shape, or an explanation of a model that has none.
             ModelError: The model gave scores that are no numbers.
         """
-        return self.predict_batch([image])[0]
+        return self.predict_batch([image], explain=explain)[0]
 
-    def predict_batch(self, images: Sequence[Picture]) -> list[Prediction]:
+    def predict_batch(self, images: Sequence[Picture], *, explain: bool = False) -> list[Prediction]:
         """Classify several pictures in one inference; `predict` says what each may be, and what it raises."""
         if isinstance(images, (str, os.PathLike)):
             raise UsageError(f"predict_batch takes a list of pictures; received one path, {images!r}: use predict")
         if len(images) == 0:
             return []
-        scores = self.scores(np.stack([self.fit(image) for image in images]))
-        return [self.judge(row) for row in scores]
+        decoded = [_pixels(image) for image in images]
+        fitted = np.stack([self.fit(image) for image in decoded])
+        if not explain:
+            return [self.judge(row) for row in self.scores(fitted)]
+        each = zip(*self.explained(fitted), decoded, strict=True)
+        return [self.judge(row, Explanation(maps, self.region(*image.shape[:2]))) for row, maps, image in each]
 
-    def judge(self, scores: Scores) -> Prediction:
+    def judge(self, scores: Scores, explanation: Explanation | None = None) -> Prediction:
         """What the card makes of one picture's scores, float32 ``(classes,)``: labels, and whether it is unknown."""
-        return Prediction(scores, self.card.labels, bool(scores.max() < np.float32(self.card.unknown_below)))
+        unknown = bool(scores.max() < np.float32(self.card.unknown_below))
+        return Prediction(scores, self.card.labels, unknown, explanation)
 
     def fit(self, image: Picture) -> Image:
         """Decode a picture if it is a file, and bring it to what the network takes.
@@ -125,6 +143,11 @@ class Classifier:
         """
         spec = self.card.input
         return fit_image(_pixels(image), spec.height, spec.width, spec.channels, spec.fit)
+
+    def region(self, rows: int, columns: int) -> Region:
+        """Which part of a picture of so many rows and columns `fit` shows to the network."""
+        spec = self.card.input
+        return region_seen(rows, columns, spec.height, spec.width, spec.fit)
 
     def scores(self, images: Image) -> Scores:
         """Run the network on pictures that `fit` has brought to its size.
@@ -139,6 +162,53 @@ class Classifier:
             UsageError: Another dtype or shape.
             ModelError: ONNX Runtime failed, or a score is no number.
         """
+        return self._scores(self._session, images)[0]
+
+    def check_explains(self) -> None:
+        """Refuse to explain what the file does not tell.
+
+        Raises:
+            UsageError: It has no output for it; the message says how to make one that has.
+        """
+        if not self.explains:
+            raise UsageError(
+                f"to explain, a model must have the output {MAP}; {self.path} has none: export it again, with "
+                "`edgecnn export RUN --explain`"
+            )
+
+    def explained(self, images: Image) -> tuple[Scores, Maps]:
+        """`scores`, and where the network looked, of pictures that `fit` has brought to its size.
+
+        The first call loads the model a second time, with this output: `scores` shall not pay for it.
+
+        Args:
+            images: uint8 ``(N, H, W, C)``, N at least 1.
+
+        Returns:
+            float32 ``(N, classes)``, and float32 ``(N, h, w, classes)``: see `edgecnn.prediction.Explanation`.
+
+        Raises:
+            UsageError: Another dtype or shape, or the file has no such output.
+            ModelError: ONNX Runtime failed, or a score is no number.
+        """
+        scores, maps = self._scores(self._explaining or self._explaining_session(), images, MAP)
+        if maps.ndim != 4 or maps.shape[::3] != scores.shape:
+            raise ModelError(
+                f"{self.path}: {MAP} must be (N, h, w, classes); the model gave {maps.shape}: export it again"
+            )
+        return scores, maps
+
+    def _explaining_session(self) -> Session:
+        self.check_explains()
+        with self._lock:
+            if self._explaining is None and self._whole:
+                session = self._open(self._whole, device=self.device)
+                self._check_itself(session)
+                self._explaining = session
+        return self._explaining or self._session
+
+    def _scores(self, session: Session, images: Image, *more: str) -> list[Scores]:
+        """The scores, and further outputs, of fitted pictures."""
         spec = self.card.input
         size = (spec.height, spec.width, spec.channels)
         if images.dtype != np.uint8 or images.shape[1:] != size or len(images) == 0:
@@ -147,12 +217,13 @@ class Classifier:
                 f"received {images.dtype} {images.shape}: bring each picture to size with fit"
             )
         try:
-            return self._run(np.ascontiguousarray(images))
+            return self._run(session, np.ascontiguousarray(images), *more)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
 
-    def _run(self, images: Image) -> Scores:
-        scores = cast(Scores, self._session.run({INPUT: images})[0])
+    def _run(self, session: Session, images: Image, *more: str) -> list[Scores]:
+        found = cast("list[Scores]", session.run({INPUT: images}, [OUTPUT, *more]))
+        scores = found[0]
         if scores.shape != (len(images), len(self.card.labels)):
             raise ModelError(
                 f"a batch of {len(images)} must give scores {(len(images), len(self.card.labels))}; "
@@ -163,11 +234,19 @@ class Classifier:
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             worst = float(scores.max() if scores.max() > 1 else scores.min())
             raise ModelError(f"scores must be 0 to 1; the model gave {worst:g}: export it again")
-        return scores
+        return found
+
+    def _check_itself(self, session: Session) -> None:
+        if self._test is not None:
+            check(self._test, self.card, lambda images: self._run(session, images)[0], session.described)
 
     def close(self) -> None:
         """Give back the memory of the model."""
         self._session.close()
+        with self._lock:
+            if self._explaining is not None:
+                self._explaining.close()
+            self._whole = b""
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +288,19 @@ def _read_card(model: bytes) -> ModelCard:
 def _check_tensors(session: Session, card: ModelCard) -> None:
     spec = card.input
     _check_tensor("input", session.inputs, INPUT, "uint8", (spec.height, spec.width, spec.channels))
-    _check_tensor("output", session.outputs, OUTPUT, "float32", (len(card.labels),))
+    outputs = [output for output in session.outputs if output.name != MAP]  # it is there where all had to be loaded
+    _check_tensor("output", outputs, OUTPUT, "float32", (len(card.labels),))
+
+
+def _check_map(outputs: Sequence[TensorInfo], card: ModelCard) -> None:
+    for found in outputs:
+        places = all(isinstance(axis, int) and axis > 0 for axis in found.shape[1:])
+        fits = found.dtype == "float32" and len(found.shape) == 4 and places and found.shape[3] == len(card.labels)
+        if found.name == MAP and not fits:
+            raise ModelError(
+                f"the output {MAP!r} must be float32 (N, h, w, {len(card.labels)}); it is {found.dtype} "
+                f"({', '.join(map(str, found.shape))}): export the model again"
+            )
 
 
 def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
@@ -18,10 +18,10 @@ from typing import cast
 import numpy as np
 
 from edgecnn import plugins
-from edgecnn.classifier import Classifier
+from edgecnn.classifier import MAP, Classifier
 from edgecnn.errors import UsageError
 from edgecnn.frames import Failure, Frame, Image, Source
-from edgecnn.prediction import ErrorResult, Result, Sink
+from edgecnn.prediction import ErrorResult, Explanation, Prediction, Region, Result, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
     """Open sinks that all get every result.
 
     Args:
-        uris: ``jsonl:-``, ``csv:out.csv``, ``table:-`` …; ``-`` is standard output.
+        uris: ``jsonl:-``, ``csv:out.csv``, ``table:-``, ``images:drawn`` …; ``-`` is standard output.
         top: How many labels to pass on, where a URI does not say it (``jsonl:-?top=5``).
 
     Raises:
@@ -104,7 +104,7 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
         batch: Frames per inference. More is quicker on many cores or a GPU, and holds results back until it is full.
 
     Raises:
-        UsageError: `batch` below 1.
+        UsageError: `batch` below 1, or a sink wants to know where a model looked that does not tell.
         SinkError: Results cannot be written.
         ModelError: The model fails.
     """
@@ -113,8 +113,11 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
     with contextlib.closing(source), contextlib.closing(sinks):
         if batch < 1:
             raise UsageError(f"batch must be 1 or more; received {batch}")
+        wanted = frozenset(getattr(sinks, "wants", ()))
+        if MAP in wanted:
+            model.check_explains()
         try:
-            for results in _predicted(source, model, batch):
+            for results in _predicted(source, model, batch, wanted):
                 for result in results:
                     sinks.write(result)
                     failures += isinstance(result, ErrorResult)
@@ -127,51 +130,75 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A frame brought to the network's size; the picture itself is let go, so that batches of photos stay small."""
+    """A frame brought to the network's size.
+
+    The picture itself is let go where no sink wants it, so that batches of photos stay small.
+    """
 
     source: str
     fitted: Image
     ms: Mapping[str, float]
+    region: Region
+    image: Image | None
+    index: int | None
 
 
-def _predicted(source: Source, model: Classifier, batch: int) -> Iterator[list[Result | ErrorResult]]:
+def _predicted(
+    source: Source, model: Classifier, batch: int, wanted: Collection[str]
+) -> Iterator[list[Result | ErrorResult]]:
     """Results in the order of the source; a failure waits for the frames before it."""
     waiting: list[_Ready | ErrorResult] = []
     count = 0
     for item in source:
         if isinstance(item, Frame):
-            waiting.append(_ready(item, model))
+            waiting.append(_ready(item, model, keep="image" in wanted, live=source.live))
             count += 1
         else:
             waiting.append(ErrorResult(item.source, " ".join(str(item.error).split())))
         if count == batch or count == 0:
-            yield _predict(waiting, model)
+            yield _predict(waiting, model, explain=MAP in wanted)
             waiting, count = [], 0
-    yield _predict(waiting, model)
+    yield _predict(waiting, model, explain=MAP in wanted)
 
 
-def _ready(frame: Frame, model: Classifier) -> _Ready:
+def _ready(frame: Frame, model: Classifier, *, keep: bool, live: bool) -> _Ready:
     begin = time.perf_counter()
     fitted = model.fit(frame.image)
     ms = {"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000}
-    return _Ready(frame.source, fitted, ms)
+    return _Ready(
+        source=frame.source,
+        fitted=fitted,
+        ms=ms,
+        region=model.region(*frame.image.shape[:2]),
+        image=frame.image if keep else None,
+        index=frame.index if live else None,
+    )
 
 
-def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier) -> list[Result | ErrorResult]:
-    fitted = [item.fitted for item in items if isinstance(item, _Ready)]
+def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier, *, explain: bool) -> list[Result | ErrorResult]:
+    ready = [item for item in items if isinstance(item, _Ready)]
     begin = time.perf_counter()
-    rows = iter(model.scores(np.stack(fitted)) if fitted else ())
-    inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(fitted))
+    predictions = iter(_judged(ready, model, explain=explain) if ready else ())
+    inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(ready))
     name = f"{model.card.name}@{model.card.graph_sha256[:12]}"
     results: list[Result | ErrorResult] = []
     for item in items:
         if isinstance(item, _Ready):
-            prediction = model.judge(next(rows))
             ms = {**item.ms, "inference": inference_ms}
-            results.append(Result(item.source, prediction, name, model.device, ms))
+            results.append(
+                Result(item.source, next(predictions), name, model.device, ms, image=item.image, index=item.index)
+            )
         else:
             results.append(item)
     return results
+
+
+def _judged(ready: Sequence[_Ready], model: Classifier, *, explain: bool) -> list[Prediction]:
+    fitted = np.stack([item.fitted for item in ready])
+    if not explain:
+        return [model.judge(row) for row in model.scores(fitted)]
+    each = zip(*model.explained(fitted), ready, strict=True)
+    return [model.judge(row, Explanation(maps, item.region)) for row, maps, item in each]
 
 
 class _Chain:
@@ -196,6 +223,7 @@ class _Fan:
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
+        self.wants = frozenset(what for sink in sinks for what in getattr(sink, "wants", ()))
 
     def write(self, result: Result | ErrorResult) -> None:
         for sink in self._sinks:

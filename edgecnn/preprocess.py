@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 
 from edgecnn.errors import UsageError
 from edgecnn.frames import Image
+from edgecnn.prediction import Region
 
 Fit = Literal["crop", "stretch", "pad"]
 FITS: tuple[str, ...] = get_args(Fit)
@@ -42,23 +43,53 @@ def fit_image(image: Image, height: int, width: int, channels: int, fit: str = "
         return image
     picture = _with_channels(image, channels)
     rows, columns = image.shape[:2]
-    across, down = width / columns, height / rows
     if fit == "crop":
-        # The part that stays visible, in source pixels; scaling only that part is the same and needs no memory for the
-        # rest of a very long picture.
-        scale = max(across, down)
-        left, top = (columns - width / scale) / 2, (rows - height / scale) / 2
-        box = (max(left, 0.0), max(top, 0.0), min(columns - left, columns), min(rows - top, rows))
+        # Scaling only the part that stays visible is the same and needs no memory for the rest of a very long picture.
+        box = _covered(rows, columns, height, width)
         picture = picture.resize((width, height), PILImage.Resampling.BILINEAR, box=box)
     elif fit == "stretch":
         picture = picture.resize((width, height), PILImage.Resampling.BILINEAR)
     else:
-        scale = min(across, down)
-        size = max(1, round(columns * scale)), max(1, round(rows * scale))
+        size, left, top = _padded(rows, columns, height, width)
         picture = picture.resize(size, PILImage.Resampling.BILINEAR)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
         picture = picture.crop((left, top, left + width, top + height))  # Pillow fills with black what lies outside
     return np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
+
+
+def region_seen(rows: int, columns: int, height: int, width: int, fit: str) -> Region:
+    """Which part of a picture `fit_image` shows to a network of ``height`` × ``width`` pixels.
+
+    Args:
+        rows: Of the picture.
+        columns: Of the picture.
+        height: Of what the network takes.
+        width: Of what the network takes.
+        fit: As for `fit_image`.
+
+    Returns:
+        In the picture's pixels; with ``"pad"`` it reaches beyond the picture by what is filled up.
+    """
+    if fit == "crop":
+        return Region(*_covered(rows, columns, height, width))
+    if fit == "stretch":
+        return Region(0.0, 0.0, columns, rows)
+    (wide, tall), left, top = _padded(rows, columns, height, width)
+    across, down = columns / wide, rows / tall
+    return Region(left * across, top * down, (left + width) * across, (top + height) * down)
+
+
+def _covered(rows: int, columns: int, height: int, width: int) -> tuple[float, float, float, float]:
+    """What stays visible of a picture that is cropped: left, top, right and bottom in its own pixels."""
+    scale = max(width / columns, height / rows)
+    left, top = (columns - width / scale) / 2, (rows - height / scale) / 2
+    return max(left, 0.0), max(top, 0.0), min(columns - left, columns), min(rows - top, rows)
+
+
+def _padded(rows: int, columns: int, height: int, width: int) -> tuple[tuple[int, int], int, int]:
+    """The size to which a picture is scaled that is padded, and where the result begins in it, not above 0."""
+    scale = min(width / columns, height / rows)
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    return size, (size[0] - width) // 2, (size[1] - height) // 2
 
 
 def _with_channels(image: Image, channels: int) -> PILImage.Image:

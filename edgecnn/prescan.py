@@ -44,12 +44,15 @@ class Outline:
     operators: Mapping[str, int]
 
 
-def check(model: bytes, *, allow_any_op: bool = False) -> None:
+def check(model: bytes, *, allow_any_op: bool = False) -> Contents:
     """Refuse what must not reach ONNX Runtime.
 
     Args:
         model: The whole file.
         allow_any_op: Let through operators that edgecnn does not know, with a warning; all other limits still hold.
+
+    Returns:
+        What was read.
 
     Warns:
         UserWarning: There are such operators; it names them.
@@ -71,6 +74,7 @@ def check(model: bytes, *, allow_any_op: bool = False) -> None:
             "and what they read and write",
             stacklevel=2,
         )
+    return found
 
 
 def read_metadata(model: bytes) -> dict[str, str]:

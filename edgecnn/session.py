@@ -11,7 +11,7 @@ import io
 import os
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -51,8 +51,14 @@ class Session:
         self.inputs = tuple(_info(node) for node in session.get_inputs())
         self.outputs = tuple(_info(node) for node in session.get_outputs())
 
-    def run(self, feeds: Mapping[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.generic]]:
-        """Compute every output from the inputs by name.
+    def run(
+        self, feeds: Mapping[str, npt.NDArray[np.generic]], outputs: Sequence[str] | None = None
+    ) -> list[npt.NDArray[np.generic]]:
+        """Compute outputs from the inputs by name.
+
+        Args:
+            feeds: The inputs.
+            outputs: Which outputs, in which order; None for all of them. All are computed in any case.
 
         Raises:
             ModelError: ONNX Runtime refuses the inputs, or fails.
@@ -61,7 +67,7 @@ class Session:
         if self._session is None:
             raise UsageError("a closed model cannot predict; open it again")
         try:
-            return list(self._session.run(None, dict(feeds)))
+            return list(self._session.run(outputs, dict(feeds)))
         except _failures() as error:
             raise ModelError(f"ONNX Runtime failed to compute: {_one_line(error)}") from error
 

@@ -52,7 +52,11 @@ def predict(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Write the results to a file.")] = "",
     to: Annotated[
         list[str] | None,
-        typer.Option(metavar="URI", help="Send the results to a URI, such as csv:out.csv or jsonl:-; repeatable."),
+        typer.Option(
+            metavar="URI",
+            help="Send the results to a URI, such as csv:out.csv, jsonl:-, or images:FOLDER for pictures with the "
+            "label drawn below; repeatable.",
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures per inference.")] = 1,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="A device named here must start.")] = "auto",
@@ -118,6 +122,7 @@ class _Complaining:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.close = sink.close
+        self.wants = getattr(sink, "wants", ())
 
     def write(self, result: Result | ErrorResult) -> None:
         self._sink.write(result)

@@ -108,6 +108,17 @@ def free_batch() -> bytes:
     )
 
 
+def explained(graph: bytes) -> bytes:
+    """`convolutional` or `quantized` with the second output ``activation_map``, float32 (N, 4, 4, 3)."""
+    return (
+        graph
+        + node("Transpose", ["features"], "places", attribute("perm", (0, 2, 3, 1)))
+        + node("MatMul", ["places", "kernel"], "activation_map")
+        + weight("kernel", _drawn(4, 3))
+        + value_info(12, "activation_map", FLOAT, ("N", 4, 4, 3))
+    )
+
+
 GRAPHS = {"convolutional": convolutional, "quantized": quantized, "free batch": free_batch}
 
 

@@ -21,7 +21,8 @@ from edgecnn.prediction import ErrorResult, Prediction, Result
 from edgecnn.sinks.table import _cells, _fit
 
 SCHEMA = json.loads(files("edgecnn").joinpath("record.schema.json").read_text(encoding="utf-8"))
-TEXT_SINKS = plugins.names("edgecnn.sinks")
+SINKS = plugins.names("edgecnn.sinks")
+TEXT_SINKS = [name for name in SINKS if hasattr(plugins.load("edgecnn.sinks", name), "Lines")]
 MS = {"decode": 1.25, "preprocess": 0.5, "inference": 2.0}
 FAILED = ErrorResult("b.txt", "not an image")
 
@@ -29,7 +30,7 @@ FAILED = ErrorResult("b.txt", "not an image")
 def result(source: str = "a.jpg", scores: tuple[float, ...] = (0.25, 0.75), *, unknown: bool = False) -> Result:
     labels = ("one", "two", "three")[: len(scores)]
     prediction = Prediction(np.array(scores, np.float32), labels, unknown)
-    return Result(source, prediction, "signs@0123456789ab", "cpu", MS)
+    return Result(source, prediction, "signs@0123456789ab", "cpu", MS, image=np.zeros((4, 4, 3), np.uint8))
 
 
 def written(uri: str, path: Path, *results: Result | ErrorResult, top: int = 3) -> str:
@@ -147,6 +148,25 @@ def test_every_line_is_out_as_soon_as_it_is_written(tmp_path: Path, scheme: str)
         sink.write(result())
 
 
+@pytest.mark.parametrize("scheme", SINKS)
+def test_every_sink_takes_results_and_errors_and_is_closed_as_often_as_one_likes(tmp_path: Path, scheme: str) -> None:
+    module = plugins.load("edgecnn.sinks", scheme)
+    assert scheme in module.SCHEMES
+    sink = module.open(f"{scheme}:{tmp_path / 'out'}", {"top": "1"})
+    for item in (result(), FAILED, result(unknown=True)):
+        sink.write(item)
+    sink.close()
+    sink.close()
+    with pytest.raises(SinkError, match="a closed sink cannot be written to; open it again"):
+        sink.write(result())
+    with pytest.raises(UsageError, match=f"options of the sink {scheme} must be one of .*; received 'topp'"):
+        module.open(f"{scheme}:{tmp_path / 'out'}", {"topp": "1"})
+    with pytest.raises(UsageError, match="top must be a number from 1 on; received '0'"):
+        module.open(f"{scheme}:{tmp_path / 'other'}", {"top": "0"})
+    with pytest.raises(UsageError, match="must name"):
+        module.open(f"{scheme}:", {})
+
+
 @pytest.mark.parametrize("scheme", TEXT_SINKS)
 def test_a_dash_is_standard_output(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     sink = open_sinks([f"{scheme}:-"])
@@ -166,8 +186,8 @@ def test_all_sinks_get_every_result_and_each_may_have_its_own_top(tmp_path: Path
     ("uris", "message"),
     [
         ([], "needs a sink"),
-        (["out.jsonl"], "must begin with one of csv, jsonl, table and a colon; received 'out.jsonl'"),
-        (["xml:-"], "must begin with one of csv, jsonl, table"),
+        (["out.jsonl"], "must begin with one of csv, images, jsonl, table and a colon; received 'out.jsonl'"),
+        (["xml:-"], "must begin with one of csv, images, jsonl, table"),
         (["jsonl:"], "must name where to write"),
         (["jsonl:-?topp=3"], "options of the sink jsonl must be one of top; received 'topp'"),
         (["jsonl:-?top=0"], "top must be a number from 1 on; received '0'"),

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 from edgecnn_training.architectures import lecture_a, micro, photo96, small, softmax
+from edgecnn_training.class_maps import maps, pooled_head
 from edgecnn_training.report import svg
-from edgecnn_training.report.activation import maps, overlay, pooled_head
+from edgecnn_training.report.activation import overlay
 from edgecnn_training.report.embedding import pca, tsne
 from edgecnn_training.report.filters import as_pictures, first_kernels
 from edgecnn_training.report.markup import element, path, text
@@ -63,6 +64,13 @@ def scaled_between() -> keras.Model:
     return keras.Model(image, layers.Dense(2)(layers.Rescaling(3.0)(x)))
 
 
+def tripled_between() -> keras.Model:
+    """What is between is an operation, which Keras does not list among the layers."""
+    image = keras.Input((8, 8, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(image))
+    return keras.Model(image, layers.Dense(2)(3.0 * x))
+
+
 def softmaxed() -> keras.Model:
     image = keras.Input((8, 8, 1))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(image))
@@ -70,7 +78,8 @@ def softmaxed() -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    "network", [branched, scaled_between, softmaxed, lambda: lecture_a.build((28, 28, 1), 3), lambda: _Own()]
+    "network",
+    [branched, scaled_between, tripled_between, softmaxed, lambda: lecture_a.build((28, 28, 1), 3), lambda: _Own()],
 )
 def test_a_network_whose_maps_would_not_add_up_has_none(network: object) -> None:
     assert pooled_head(network()) is None  # type: ignore[operator]  # a function

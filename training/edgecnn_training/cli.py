@@ -238,6 +238,12 @@ def export(
             help="The machine it is for; host goes by the time measured here, the others by size and a table.",
         ),
     ] = "any",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="The file also tells where it looks: a second output, activation_map; see docs/export.md."
+        ),
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -275,7 +281,7 @@ def export(
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
-    wish = exporter.Wish(quantize, max_drop, prove, target)
+    wish = exporter.Wish(quantize, max_drop, prove, target, explain)
     if _is_keras_file(model):
         from edgecnn_training.export import foreign
 

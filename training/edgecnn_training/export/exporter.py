@@ -28,6 +28,7 @@ from edgecnn_training.export.candidates import Candidate, Workshop, timed
 from edgecnn_training.export.claims import Shipped, Source
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import to_onnx
+from edgecnn_training.export.explain import Maps
 from edgecnn_training.export.gate import Loss
 from edgecnn_training.pictures import Floats, Pictures
 from edgecnn_training.run import Run
@@ -49,12 +50,14 @@ class Wish:
         max_drop: Percentage points of top-1 that may be lost against float32.
         prove: Whether the upper bound of the loss must be within `max_drop`, and not only the measured loss.
         target: One of `gate.TARGETS`.
+        explain: Whether the file tells where it looks, in a second output.
     """
 
     quantize: str = "auto"
     max_drop: float = 0.5
     prove: bool = False
     target: str = "any"
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
         name: The model's name; None takes the file's.
 
     Raises:
-        UsageError: An option without meaning.
+        UsageError: An option without meaning, or one that the network cannot have.
         DataError: The run or its data cannot be used.
         SinkError: The file cannot be written.
         ModelError: The exported file computes something else than Keras.
@@ -112,13 +115,18 @@ def deliver(material: Material, output: Path, wish: Wish) -> None:
     """Convert, prove, choose and write; raises what `export` does."""
     parameters = material.source.complexity.parameters
     with scratch("to export", _SCRATCH_BYTES + 48 * parameters) as folder:  # ten files of at most four bytes each
+        maps = Maps(material, folder) if wish.explain else None
         workshop = Workshop(folder, material.identity, material.train, material.validation)
         graph = to_onnx(material.model, material.identity.input, material.source.normalization)
         exact = workshop.exact(graph)
         keras_says = _prove_parity(exact, material)
+        if maps:
+            maps.prove(exact)
         shipped = _choose(workshop, exact, material, keras_says, wish)
+        if maps:
+            shipped = maps.added_to(shipped)
         _write(output, shipped, material)
-    _finish(output, shipped, material)
+    _finish(output, shipped, material, wish)
 
 
 def check_options(output: Path, wish: Wish) -> None:
@@ -347,7 +355,7 @@ def _write(output: Path, shipped: Shipped, material: Material) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _finish(output: Path, shipped: Shipped, material: Material) -> None:
+def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish) -> None:
     record: dict[str, object] = {
         "type": "export",
         "model": str(output),
@@ -368,7 +376,8 @@ def _finish(output: Path, shipped: Shipped, material: Material) -> None:
         measured = f"{material.split} {screen.accuracy(result)}"
     record.pop("confusion", None)
     screen.emit(record, f"{output}  {shipped.candidate.name}, {measured}")
-    screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg")
+    to = " --to 'images:drawn?explain=1'" if wish.explain else ""
+    screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg{to}")
 
 
 def model_name(name: str) -> str:

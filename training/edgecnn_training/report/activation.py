@@ -1,18 +1,11 @@
-"""Class activation maps: where in a picture the network saw what spoke for its answer.
-
-Source: B. Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, equation 2. Exact for
-networks that end in global average pooling and one dense layer, and computed without a gradient.
-"""
+"""The section on where in a picture the network saw what spoke for its answer: class activation maps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import keras
 import numpy as np
 from PIL import Image as PILImage
 
-from edgecnn_training.features import last_dense
+from edgecnn_training.class_maps import Head, maps, pooled_head
 from edgecnn_training.pictures import Floats, Images, Indices
 from edgecnn_training.report import tiles
 from edgecnn_training.report.markup import Html, heading, note, prose, section, text
@@ -21,46 +14,6 @@ from edgecnn_training.report.subject import Subject
 _MISTAKES = 8
 _HEAT = (255.0, 96.0, 0.0)  # orange: no picture of the report's grey and blue is taken for it
 _TITLE = "Where it looks"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A network cut before its global average pooling.
-
-    Attributes:
-        body: Normalised float32 (N, H, W, C) → the last feature map, float32 (N, h, w, K).
-        kernel: float32 (K, classes): the dense layer's weights.
-    """
-
-    body: keras.Model
-    kernel: Floats
-
-
-def pooled_head(network: keras.Model) -> Head | None:
-    """Cut a network that ends in global average pooling and one dense layer; None for any other."""
-    last = last_dense(network)
-    before = [layer for layer in network.layers if not isinstance(layer, keras.layers.Dropout)][-2:-1]
-    if last is None or not before or not isinstance(before[0], keras.layers.GlobalAveragePooling2D):
-        return None
-    (pooled,) = before
-    if pooled.input.shape[-1] != last.kernel.shape[0]:
-        return None
-    return Head(keras.Model(network.inputs[0], pooled.input), np.asarray(last.get_weights()[0], np.float32))
-
-
-def maps(head: Head, pixels: Floats, classes: Indices) -> Floats:
-    """What each place of the last feature map adds to the logit of one class.
-
-    Args:
-        head: The cut network.
-        pixels: Normalised float32 (N, H, W, C).
-        classes: int64 (N,): which class's map of each picture.
-
-    Returns:
-        float32 (N, h, w). Their mean over all places and the bias are the logit.
-    """
-    features = np.asarray(keras.ops.convert_to_numpy(head.body(pixels, training=False)), np.float32)
-    return np.asarray(np.einsum("nhwk,kn->nhw", features, head.kernel[:, classes]), np.float32)
 
 
 def overlay(image: Images, evidence: Floats) -> Images:
