@@ -106,7 +106,7 @@ def test_uneven_classes_are_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
     data = photos(tmp_path / "data", cat=300, dog=20)
     done = edgecnn("train", data, "--run", tmp_path / "run", *QUICK)
     assert done.code == 0
-    assert "uneven classes: 'cat' 300 pictures, 'dog' 20; the accuracy is mostly that of the large ones" in done.err
+    assert "uneven classes: 'cat' has 300 pictures, 'dog' 20; the network leans to the large ones" in done.err
     assert "show them more often with --set balance=1" in done.err
     again = edgecnn("train", data, "--run", tmp_path / "again", *QUICK, "--set", "balance=1")
     assert again.code == 0
