@@ -8,8 +8,9 @@ input     parameters   MACs
 64×64×3       272,474  163,250,816
 ========  ===========  ===========
 
-Parameters and MACs for ten classes. Measured accuracies stand in docs/measured.md. Where a stage changes the width, the
-shortcut is a 1×1 convolution (the paper's option B).
+Parameters and MACs for ten classes. Measured: letters of new fonts, `--recipe glyphs`, 97.82 % (float32, one
+training, n 1,148; `small` 96.69 %); see docs/measured.md. Where a stage changes the width, the shortcut is a 1×1
+convolution (the paper's option B).
 
 Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2, n = 3.
 """
