@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -200,11 +201,47 @@ def test_integers_that_are_divided_by_what_ends_the_program_are_refused() -> Non
     prescan.check(onnx_bytes.model(GRAPH + fine))
 
 
-def test_the_one_operator_of_onnx_runtimes_own_that_is_known_is_let_through() -> None:
-    few_bits = nested(1, "wide") + nested(1, "few") + nested(1, "scales") + nested(2, "x")
-    few_bits += nested(4, "MatMulNBits") + nested(7, "com.microsoft")
-    few_bits += b"".join(attribute(*item) for item in {"K": 192, "N": 8, "bits": 4, "block_size": 32}.items())
+def few_bits(
+    inputs: int = 192,
+    outputs: int = 8,
+    scales: int = 0,
+    rest: Sequence[str] = (),
+    more: bytes = b"",
+    **changed: int,
+) -> bytes:
+    """The colour network beside a dense layer of 4 bits, in which something may not fit."""
+    sizes = {"K": 192, "N": 8, "bits": 4, "block_size": 32} | changed
+    body = b"".join(nested(1, name) for name in ("wide", "few", "scales", *rest)) + nested(2, "x")
+    body += nested(4, "MatMulNBits") + nested(7, "com.microsoft")
+    body += b"".join(attribute(*item) for item in sizes.items())
     graph = GRAPH + node("Tile", ["channels", "times"], "wide") + weight("times", np.array([1, 64], np.int64))
-    graph += nested(1, few_bits) + weight("few", np.zeros((8, 6, 16), np.uint8))
-    prescan.check(onnx_bytes.model(graph + weight("scales", np.ones(48, np.float32))))
-    refused(onnx_bytes.model(graph + weight("scales", np.ones(47, np.float32))), "a scale for each of 48 blocks")
+    graph += nested(1, body) + weight("few", np.zeros((outputs, inputs // 32, 16), np.uint8)) + more
+    return onnx_bytes.model(graph + weight("scales", np.ones(scales or outputs * inputs // 32, np.float32)))
+
+
+def test_the_one_operator_of_onnx_runtimes_own_that_is_known_is_let_through() -> None:
+    prescan.check(few_bits())
+    prescan.check(few_bits(rest=["zeros"], more=weight("zeros", np.zeros(24, np.uint8))))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (few_bits(inputs=160), "must have inputs that fit K 192 and N 8"),  # would be read past its end
+        (few_bits(outputs=4), "must have inputs that fit K 192 and N 8"),
+        (few_bits(K=224), "must have inputs that fit K 224 and N 8"),
+        (few_bits(N=1 << 40), "must have inputs that fit K 192 and N 1099511627776"),
+        (few_bits(N=0), "must have blocks of 16 to 256 numbers of 2, 4 or 8 bits"),
+        (few_bits(K=-192), "must have blocks of 16 to 256 numbers of 2, 4 or 8 bits"),
+        (few_bits(scales=47), "must have a scale for each of 48 blocks"),
+        (few_bits(bits=8), "must have inputs that fit K 192 and N 8"),
+        (few_bits(bits=3), "it has 32 of 3"),
+        (few_bits(block_size=48), "it has 48 of 4"),
+        (few_bits(block_size=0), "it has 0 of 4"),
+        (few_bits(block_size=512), "it has 512 of 4"),  # ONNX Runtime 1.24 gives out memory nobody has written to
+        (few_bits(rest=["zeros"], more=weight("zeros", np.zeros(23, np.uint8))), "must have a zero point for each"),
+        (few_bits(rest=["", "order"], more=weight("order", np.zeros(192, np.int32))), "no order of groups"),
+    ],
+)
+def test_dense_layers_of_few_bits_that_do_not_fit_are_refused(model: bytes, message: str) -> None:
+    refused(model, message)
