@@ -25,6 +25,8 @@ SHOWN_CLASSES = 5
 TOLERANCE = 0.01
 """A score may differ by this much; a changed weight byte moves one by 0.03, saturation by 0.37 and more."""
 MAX_SEEDS = 64
+FULL_BITS = 8
+"""Of the weights of a file that is not for every CPU; the card's ``quantization`` says so."""
 
 _NUMBERS = 512  # drawn for each picture
 _FIXED = 8  # bits behind the point
@@ -105,9 +107,21 @@ def check(test: SelfTest, card: ModelCard, scores: Callable[[Image], Scores], wh
         raise ModelError(
             f"it must compute here what it computed where it was exported; {where} disagrees with the card about "
             f"{wrong} of {len(test.seeds)} test pictures, most about number {seed}: {card.labels[index]!r} "
-            f"{received:.3f} instead of {score:.3f}. Its accuracy does not hold here: copy the file anew, use another "
-            "version of ONNX Runtime or --device cpu, or export it with --quantize none"
+            f"{received:.3f} instead of {score:.3f}. Its accuracy does not hold here: {_remedy(card)}"
         )
+
+
+def _remedy(card: ModelCard) -> str:
+    """What to do where a file computes otherwise."""
+    how = card.more.get("quantization")
+    if isinstance(how, dict) and (how.get("weight_bits") == FULL_BITS or how.get("dense_bits")):
+        why = "its weights use all 8 bits, whose products overflow on an x86 processor without VNNI"
+        if how.get("weight_bits") != FULL_BITS:
+            why = (
+                f"dense layers with weights of {how['dense_bits']} bits may be computed otherwise on another processor"
+            )
+        return f"it was made for one machine only (--target host), and {why}: export it again with --target any"
+    return "copy the file anew, use another version of ONNX Runtime or --device cpu, or export it with --quantize none"
 
 
 def picture(seed: int, height: int, width: int, channels: int) -> Image:

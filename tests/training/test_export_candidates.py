@@ -38,9 +38,10 @@ def test_every_candidate_gives_the_same_scores_with_the_oldest_supported_onnx_ru
     material = exporter.gather(trained, None, "shapes")
     workshop = Workshop(tmp_path, material.identity, material.train, material.validation)
     exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
-    candidates = [exact, *workshop.others(exact, say=lambda line: None)]
-    assert len(candidates) == 9
     images = images_of(shapes)
+    workshop.examine(images[:1], times=True)
+    candidates = [exact, *workshop.others(exact, here=True)]
+    assert len(candidates) in (10, 11)  # by their times `int8 fast` may be one of the others
     np.save(tmp_path / "images.npy", images)
     program = (
         "import sys, numpy as np\nfrom edgecnn import Classifier\nimages = np.load(sys.argv[1])\n"

@@ -38,6 +38,13 @@ def test_host_goes_by_the_time_measured_here_and_takes_only_what_is_faster_than_
     assert gate.why_not(others[0], EXACT, "host", 0.5) == "not faster here"
 
 
+def test_for_the_host_what_is_within_noise_of_the_fastest_counts_as_equally_fast():
+    others = [standing("int8", milliseconds=0.2), standing("int8 full", loss=0.001, milliseconds=0.195)]
+    others += [standing("int8 tensor", milliseconds=0.192, loss=0.002), standing("int8 signed", milliseconds=0.25)]
+    assert names(gate.order(EXACT, others, "host", 0.5)) == ["int8", "int8 full", "int8 tensor", "int8 signed"]
+    assert gate.why_not(others[3], EXACT, "host", 0.5) == ""  # faster than float32, and behind others
+
+
 @pytest.mark.parametrize(
     ("target", "first"),
     [("pi3", "int8"), ("pi4", "int8"), ("pi5", "int8 signed"), ("gpu", "float16")],

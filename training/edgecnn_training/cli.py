@@ -244,6 +244,9 @@ def export(
             "--explain", help="The file also tells where it looks: a second output, activation_map; see docs/export.md."
         ),
     ] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show each layer's noise in int8 and its times here; RUN/layers.csv.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -281,7 +284,7 @@ def export(
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
-    wish = exporter.Wish(quantize, max_drop, prove, target, explain)
+    wish = exporter.Wish(quantize, max_drop, prove, target, explain, layers)
     if _is_keras_file(model):
         from edgecnn_training.export import foreign
 

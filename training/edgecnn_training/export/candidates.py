@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import onnx
 from edgecnn.classifier import Classifier
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.calibrate import calibration_rows
-from edgecnn_training.export import container, islands, layers, quantize
+from edgecnn_training.export import container, dense, islands, layers, quantize, timing
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import compact, half, tidy
 from edgecnn_training.export.gate import FLOAT16, FLOAT32, Standing
@@ -88,24 +88,42 @@ class Workshop:
     def __init__(self, folder: Path, identity: Identity, train: Pictures, validation: Pictures) -> None:
         self.folder, self.identity, self.train, self.validation = folder, identity, train, validation
         self.layers: list[layers.Layer] = []
+        self._dense: tuple[str, ...] = ()
         self._rows = calibration_rows(train)
         self._ranges: dict[str, object] = {}
 
     def exact(self, graph: onnx.ModelProto) -> Candidate:
         """The float32 file."""
-        onnx.save(graph, str(self._folded))
+        marked = timing.marked(graph)
+        self._dense = dense.large(marked.graph)
+        onnx.save(marked, str(self._folded))
         return self._measured(graph, Scheme(FLOAT32))
 
-    def others(self, exact: Candidate, *, say: Callable[[str], None]) -> list[Candidate]:
-        """All other candidates.
+    def examine(self, picture: Images, *, times: bool) -> None:
+        """Fill `layers`.
+
+        Args:
+            picture: uint8 ``(1, H, W, C)``: what the times are measured on.
+            times: Whether they are measured.
+        """
+        found = self._range("minmax")
+        pictures: Images = np.asarray(self.train.images[self._rows[:_LAYER_PICTURES]])
+        self.layers = layers.report(self._folded, self.folder, found, pictures)
+        if not times:
+            return
+        files, few = [self._folded], Scheme("few bits", dense_nodes=self._dense, dense_bits=layers.FEW_BITS)
+        for scheme in (Scheme("int8"), *([few] if self._dense else [])):
+            files.append(self.folder / f"timed-{scheme.name.replace(' ', '-')}.onnx")
+            quantize.quantize(self._folded, files[-1], found, scheme)
+        self.layers = layers.timed(self.layers, files, picture)
+
+    def others(self, exact: Candidate, *, here: bool = False) -> list[Candidate]:
+        """All other candidates; `examine` comes first.
 
         Args:
             exact: What `exact` made.
-            say: Takes a line about what is done.
+            here: Also those that are made for this machine only, from the times of its layers.
         """
-        say("calibrating and quantising")
-        pictures: Images = np.asarray(self.train.images[self._rows[:_LAYER_PICTURES]])
-        self.layers = layers.report(self._folded, self.folder, self._range("minmax"), pictures)
         noisy, first = layers.noisiest(self.layers), layers.first_convolution(self.layers)
         schemes = [Scheme("int8"), Scheme("int8 percentile", "percentile"), Scheme("int8 entropy", "entropy")]
         schemes += [Scheme("int8 signed", signed=True), Scheme("int8 tensor", per_channel=False)]
@@ -113,7 +131,21 @@ class Workshop:
             schemes.append(Scheme("int8 mixed", float_nodes=noisy))
         if first and first != noisy:
             schemes.append(Scheme("int8 first float", float_nodes=first))
-        return [self.half(exact), *map(self.quantized, schemes)]
+        if here:
+            schemes += self._for_here(first)
+        return [self.half(exact), *map(self.quantized, unlike(schemes))]
+
+    def _for_here(self, first: tuple[str, ...]) -> list[Scheme]:
+        """Schemes that nothing but a measurement on the machine itself speaks for."""
+        few = layers.faster_in_few_bits(self.layers, self._dense)
+        slow = tuple(node for node in layers.slower_in_int8(self.layers) if node not in few)
+        schemes = [
+            Scheme(f"int8 dense {bits}", float_nodes=first, dense_nodes=self._dense, dense_bits=bits)
+            for bits in dense.BITS
+            if self._dense
+        ]
+        schemes.append(Scheme("int8 fast", float_nodes=slow, dense_nodes=few, dense_bits=layers.FEW_BITS if few else 0))
+        return [*schemes, Scheme("int8 full", full_range=True)]
 
     def half(self, exact: Candidate) -> Candidate:
         """A candidate whose weights are kept as float16."""
@@ -142,6 +174,14 @@ class Workshop:
         container.write(path, small, self.identity, scheme.name.split()[0], {})
         made = Candidate(path, small, scheme, np.empty((0, len(self.identity.labels)), np.float32))
         return replace(made, validation=made.scores(self.validation))
+
+
+def unlike(schemes: Sequence[Scheme]) -> list[Scheme]:
+    """The schemes without those that another one before them already is, under its own name."""
+    kept: dict[Scheme, Scheme] = {}
+    for scheme in schemes:
+        kept.setdefault(replace(scheme, name=""), scheme)
+    return list(kept.values())
 
 
 def timed(candidates: Sequence[Candidate], picture: Images) -> list[Candidate]:

@@ -99,14 +99,18 @@ def of(shipped: Shipped, material: Material) -> dict[str, Json]:
     }
     scheme = shipped.candidate.scheme
     if shipped.candidate.precision == "int8":
-        more["quantization"] = {
+        how: dict[str, Json] = {
             "scheme": scheme.name,
             "calibration": scheme.calibration,
             "activations": "int8" if scheme.signed else "uint8",
             "per_channel": scheme.per_channel,
+            "weight_bits": scheme.weight_bits,
             "float_layers": len(scheme.float_nodes),
             "float_operators": dict(shipped.candidate.float_operators()),
         }
+        if scheme.dense_nodes:
+            how |= {"dense_layers": len(scheme.dense_nodes), "dense_bits": scheme.dense_bits}
+        more["quantization"] = how
     return more
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from edgecnn.card import InputSpec
 from edgecnn.errors import ModelError, needs
 from edgecnn.scan import operators
-from edgecnn_training.export import repairs
+from edgecnn_training.export import dense, repairs
 from edgecnn_training.export.quantize import fold
 from edgecnn_training.pictures import Normalization
 
@@ -95,13 +95,18 @@ def _folded(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def tidy(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Leave only ONNX's own operator set, and the IR version that old runtimes read."""
+    """Leave only the operator sets that the graph needs, and the IR version that old runtimes read.
+
+    That is ONNX's own, and where dense layers have few bits that of ONNX Runtime.
+    """
     onnx = needs("onnx", "train", "to export")
-    foreign = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
-    if foreign:
-        raise ModelError(f"an exported graph must use ONNX's own operators only; received the domains {foreign}")
+    others = {f"{node.domain}.{node.op_type}" for node in graph.graph.node if node.domain not in ("", "ai.onnx")}
+    if others - set(operators.MICROSOFT):
+        raise ModelError(f"an exported graph must use ONNX's own operators only; received {', '.join(sorted(others))}")
     del graph.opset_import[:]
     graph.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    if others:
+        graph.opset_import.append(onnx.helper.make_opsetid(dense.DOMAIN, 1))
     for tensor in (*graph.graph.input, *graph.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "N"
     del graph.metadata_props[:]

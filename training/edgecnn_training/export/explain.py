@@ -50,7 +50,8 @@ PICTURES = 128
 _LABELS = 2
 _BATCH = 32
 _PASSED = frozenset(
-    {"Add", "DequantizeLinear", "Flatten", "Gemm", "MatMul", "QuantizeLinear", "Reshape", "Softmax", "Squeeze"}
+    {"Add", "DequantizeLinear", "Flatten", "Gemm", "MatMul", "MatMulNBits", "QuantizeLinear", "Reshape", "Softmax"}
+    | {"Squeeze"}
 )
 """What may stand between the pooling and the scores."""
 

@@ -22,7 +22,7 @@ from edgecnn.self_test import SelfTest
 from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
-from edgecnn_training.export import claims, container, gate, islands, probes
+from edgecnn_training.export import claims, container, gate, islands, layers, probes, shown
 from edgecnn_training.export.bound import CONFIDENCE
 from edgecnn_training.export.candidates import Candidate, Workshop, timed
 from edgecnn_training.export.claims import Shipped, Source
@@ -30,8 +30,9 @@ from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import to_onnx
 from edgecnn_training.export.explain import Maps
 from edgecnn_training.export.gate import Loss
-from edgecnn_training.pictures import Floats, Pictures
-from edgecnn_training.run import Run
+from edgecnn_training.export.layers import Layer
+from edgecnn_training.pictures import Floats, Images, Pictures
+from edgecnn_training.run import Run, write_text
 
 CHOICES = ("auto", "int8", "float16", "none")
 PARITY_PICTURES = 512
@@ -51,6 +52,7 @@ class Wish:
         prove: Whether the upper bound of the loss must be within `max_drop`, and not only the measured loss.
         target: One of `gate.TARGETS`.
         explain: Whether the file tells where it looks, in a second output.
+        layers: Whether to show what int8 does to each layer, and keep it in the run.
     """
 
     quantize: str = "auto"
@@ -58,6 +60,7 @@ class Wish:
     prove: bool = False
     target: str = "any"
     explain: bool = False
+    layers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,20 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
     """
     wish = wish or Wish()
     check_options(output, wish)
-    deliver(gather(run_path, data, model_name(name or output.stem), output), output, wish)
+    deliver(gather(run_path, data, model_name(name or output.stem), output), output, wish, keep=run_path)
 
 
-def deliver(material: Material, output: Path, wish: Wish) -> None:
-    """Convert, prove, choose and write; raises what `export` does."""
+def deliver(material: Material, output: Path, wish: Wish, *, keep: Path | None = None) -> None:
+    """Convert, prove, choose and write; raises what `export` does.
+
+    Args:
+        material: The network and its pictures.
+        output: The file to write.
+        wish: What is asked for.
+        keep: The folder for ``layers.csv``, if there is one.
+    """
     parameters = material.source.complexity.parameters
-    with scratch("to export", _SCRATCH_BYTES + 48 * parameters) as folder:  # ten files of at most four bytes each
+    with scratch("to export", _SCRATCH_BYTES + 72 * parameters) as folder:  # up to 18 files of at most four bytes each
         maps = Maps(material, folder) if wish.explain else None
         workshop = Workshop(folder, material.identity, material.train, material.validation)
         graph = to_onnx(material.model, material.identity.input, material.source.normalization)
@@ -122,11 +132,13 @@ def deliver(material: Material, output: Path, wish: Wish) -> None:
         keras_says = _prove_parity(exact, material)
         if maps:
             maps.prove(exact)
+        if len(material.train) and (wish.quantize != "none" or wish.layers):
+            _examine(workshop, material, wish, keep)
         shipped = _choose(workshop, exact, material, keras_says, wish)
         if maps:
             shipped = maps.added_to(shipped)
         _write(output, shipped, material)
-    _finish(output, shipped, material, wish)
+    _finish(output, shipped, material, wish, workshop.layers)
 
 
 def check_options(output: Path, wish: Wish) -> None:
@@ -212,12 +224,28 @@ def _prove_parity(exact: Candidate, material: Material) -> Floats:
     return keras_says
 
 
+def _examine(workshop: Workshop, material: Material, wish: Wish, keep: Path | None) -> None:
+    """Measure each layer, and show and keep that where it was asked for."""
+    screen.say("calibrating and quantising")
+    workshop.examine(_picture(material), times=wish.layers or wish.target == "host")
+    if wish.layers:
+        screen.say(layers.table(workshop.layers))
+        if keep is not None:
+            write_text(keep / "layers.csv", layers.as_csv(workshop.layers))
+            screen.say(f"layers: {keep / 'layers.csv'}")
+
+
+def _picture(material: Material) -> Images:
+    """What times are measured on, uint8 ``(1, H, W, C)``."""
+    picture = np.asarray(material.parity.images[material.parity.rows[:1]])
+    return picture if len(picture) else probes.pictures([0], material.identity.input)
+
+
 def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says: Floats, wish: Wish) -> Shipped:
     """Order the candidates on validation, try them on test, and show all of them."""
     others = _others(workshop, exact, material, wish)
     spec = material.identity.input
-    picture = np.asarray(material.parity.images[material.parity.rows[:1]])
-    exact, *others = timed([exact, *others], picture if len(picture) else probes.pictures([0], spec))
+    exact, *others = timed([exact, *others], _picture(material))
     truth = material.validation.class_index
     standings = {one.name: one.standing(exact, truth) for one in (exact, *others)}
     wanted = [standings[one.name] for one in others if wish.quantize in ("auto", one.precision)]
@@ -232,11 +260,11 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
         reason = gate.why_not(one, standings[exact.name], wish.target, wish.max_drop)
         unasked = "" if wish.quantize in ("auto", by_name[one.name].precision) else "not asked for"
         verdicts.setdefault(one.name, unasked or reason or f"behind {shipped.candidate.name}")
-    screen.say(_table([exact, *others], material, shipped, verdicts))
+    screen.say(shown.table([exact, *others], truth, shipped.candidate, verdicts))
     if shipped.candidate.precision == "int8" and (floats := shipped.candidate.float_operators()):
         screen.say(f"note: {shipped.candidate.name} computes in float32: {islands.told(floats)}")
     if chosen is None and ladder and wish.prove:
-        screen.say(_short_of_pictures(material, wish, len(ladder)))
+        screen.say(shown.short_of_pictures(material.split, len(material.held_out), wish.max_drop, len(ladder)))
     if chosen is None and wish.quantize in ("int8", "float16"):
         raise AccuracyError(
             f"--quantize {wish.quantize} must lose at most --max-drop {wish.max_drop:g} points; none of these does: "
@@ -250,7 +278,7 @@ def _others(workshop: Workshop, exact: Candidate, material: Material, wish: Wish
     if wish.quantize == "none":
         return []
     if len(material.train):
-        return workshop.others(exact, say=screen.say)
+        return workshop.others(exact, here=wish.target == "host")
     screen.say("note: int8 is not tried, and no accuracy is known, without labelled pictures: --data names them")
     return [workshop.half(exact)]
 
@@ -304,39 +332,6 @@ def _self_test(candidate: Candidate, spec: InputSpec) -> SelfTest:
         return probes.self_test(classifier.scores, spec)
 
 
-def _short_of_pictures(material: Material, wish: Wish, rungs: int) -> str:
-    least, there = gate.pictures_needed(wish.max_drop, rungs), len(material.held_out)
-    if there >= least:
-        return f"note: --prove is not met by any of them on {there:,} {material.split} pictures"
-    return (
-        f"note: to prove --max-drop {wish.max_drop:g} takes {least:,} {material.split} pictures even without a single "
-        f"difference; there are {there:,}: hold out more, or raise --max-drop"
-    )
-
-
-def _table(all_of_them: Sequence[Candidate], material: Material, shipped: Shipped, verdicts: dict[str, str]) -> str:
-    exact = all_of_them[0]
-    truth = material.validation.class_index
-    rows = [["", "size", "validation", "as float32", "one image", ""]]
-    for candidate in all_of_them:
-        mark = "✓ " if candidate is shipped.candidate else "  "
-        right = candidate.validation.argmax(1) == truth
-        same = "–"
-        if candidate is not exact and len(truth):
-            same = screen.percent(gate.agreement(exact.validation, candidate.validation))
-        rows.append(
-            [
-                mark + candidate.name,
-                f"{candidate.size_bytes / 1000:,.0f} KB",
-                screen.percent(float(right.mean())) if len(truth) else "–",
-                same,
-                f"{candidate.milliseconds:.2f} ms",
-                verdicts.get(candidate.name, ""),
-            ]
-        )
-    return screen.table(rows, indent="  ", words_last=True)
-
-
 def _write(output: Path, shipped: Shipped, material: Material) -> None:
     """Write the chosen graph with its final card under a temporary name, open it once more, then rename it."""
     temporary = output.with_name(f".{output.name}.partial")
@@ -355,7 +350,7 @@ def _write(output: Path, shipped: Shipped, material: Material) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish) -> None:
+def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish, examined: Sequence[Layer]) -> None:
     record: dict[str, object] = {
         "type": "export",
         "model": str(output),
@@ -375,6 +370,8 @@ def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish) -> N
         }
         measured = f"{material.split} {screen.accuracy(result)}"
     record.pop("confusion", None)
+    if wish.layers:
+        record["layers"] = [layer.to_record() for layer in examined]
     screen.emit(record, f"{output}  {shipped.candidate.name}, {measured}")
     to = " --to 'images:drawn?explain=1'" if wish.explain else ""
     screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg{to}")

@@ -80,8 +80,9 @@ def _check(request: Request, output: Path, wish: Wish) -> None:
             "a .keras file does not name its labels; --labels labels.txt must, one on each line, in the order of the "
             "outputs"
         )
-    if request.data is None and (wish.quantize == "int8" or wish.prove):
-        asked = "--quantize int8" if wish.quantize == "int8" else "--prove"
+    needy = {"--quantize int8": wish.quantize == "int8", "--prove": wish.prove, "--layers": wish.layers}
+    if request.data is None and any(needy.values()):
+        asked = next(option for option, wanted in needy.items() if wanted)
         raise UsageError(f"{asked} needs labelled pictures, to calibrate and to measure; name them with --data")
     if request.data is not None and locations.holds(request.data, output):
         raise UsageError(f"--output must lie outside of the data; {output} lies in it: name another file")

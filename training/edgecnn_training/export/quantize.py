@@ -1,9 +1,8 @@
 """Static int8 quantisation, the only place that imports ``onnxruntime.quantization``.
 
 QDQ format, S8 weights, of which each output channel has a scale of its own unless asked otherwise. ``reduce_range``
-keeps the weights within 7 bits: on a CPU without VNNI, U8×S8 products are added up in pairs in 16 bits and saturate
-otherwise (scores moved by up to 0.59, accuracy fell by 2 points under an emulated Haswell; with it the scores are the
-same, at no cost in time).
+keeps the weights within 7 bits: on an x86 CPU without VNNI, U8×S8 products are added up in pairs in 16 bits and
+saturate otherwise (docs/decisions/0009 has what that does and what the bit costs).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from edgecnn import session
 from edgecnn.errors import needs
-from edgecnn_training.export import islands
+from edgecnn_training.export import dense, islands, mixed
 
 if TYPE_CHECKING:
     import onnx
@@ -70,6 +69,9 @@ class Scheme:
         per_channel: Whether each output channel's weights have their own scale.
         float_nodes: Nodes that stay float32.
         only_nodes: The nodes that are quantised; all of them where this is empty.
+        full_range: Whether weights use all 8 bits; 7 otherwise.
+        dense_nodes: Dense layers of which only the weights are quantised, see `edgecnn_training.export.dense`.
+        dense_bits: How many bits those have.
     """
 
     name: str
@@ -78,6 +80,14 @@ class Scheme:
     per_channel: bool = True
     float_nodes: tuple[str, ...] = ()
     only_nodes: tuple[str, ...] = ()
+    full_range: bool = False
+    dense_nodes: tuple[str, ...] = ()
+    dense_bits: int = 0
+
+    @property
+    def weight_bits(self) -> int:
+        """Of the layers that are quantised whole."""
+        return 8 if self.full_range else 7
 
 
 CALIBRATIONS: Mapping[str, tuple[str, Mapping[str, object]]] = {
@@ -132,17 +142,17 @@ def quantize(before: Path, after: Path, found: object, scheme: Scheme) -> onnx.M
         The int8 model.
     """
     module = _quantization("")
-    graph = load(before)
+    graph, in_float = mixed.in_float(load(before), (*scheme.float_nodes, *scheme.dense_nodes))
     with _quiet():
         quantizer = module.QDQQuantizer(
             graph,
             per_channel=scheme.per_channel,
-            reduce_range=True,
+            reduce_range=not scheme.full_range,
             weight_qType=module.QuantType.QInt8,
             activation_qType=module.QuantType.QInt8 if scheme.signed else module.QuantType.QUInt8,
             tensors_range=found,
             nodes_to_quantize=list(scheme.only_nodes),
-            nodes_to_exclude=[*scheme.float_nodes, *islands.pixel_nodes(graph)],
+            nodes_to_exclude=[*in_float, *islands.pixel_nodes(graph)],
             op_types_to_quantize=list(OPERATORS),
             # the logits keep their precision: 8 bits would give ties
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
@@ -151,6 +161,8 @@ def quantize(before: Path, after: Path, found: object, scheme: Scheme) -> onnx.M
         quantizer.model.save_model_to_file(str(after), False)  # this sorts its nodes
     made = load(after)
     islands.keep_in_float(made, scheme.float_nodes)
+    mixed.keep_in_8_bits(made, (*scheme.float_nodes, *scheme.dense_nodes))
+    made = dense.few_bits(made, scheme.dense_nodes, scheme.dense_bits)
     after.write_bytes(made.SerializeToString())
     return made
 
