@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-import numpy as np
-
 from edgecnn import plugins
 from edgecnn.classifier import Classifier
-from edgecnn.errors import UsageError
+from edgecnn.errors import ImageError, UsageError
 from edgecnn.frames import Failure, Frame, Image, Source
 from edgecnn.prediction import ErrorResult, Result, Sink
 
@@ -127,7 +125,7 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A frame brought to the network's size; the picture itself is let go, so that batches of photos stay small."""
+    """A frame as the model takes it: in the network's size, where the picture itself is let go, or in any."""
 
     source: str
     fitted: Image
@@ -139,28 +137,33 @@ def _predicted(source: Source, model: Classifier, batch: int) -> Iterator[list[R
     waiting: list[_Ready | ErrorResult] = []
     count = 0
     for item in source:
-        if isinstance(item, Frame):
-            waiting.append(_ready(item, model))
-            count += 1
-        else:
-            waiting.append(ErrorResult(item.source, " ".join(str(item.error).split())))
+        ready = _ready(item, model) if isinstance(item, Frame) else _failed(item)
+        waiting.append(ready)
+        count += isinstance(ready, _Ready)
         if count == batch or count == 0:
             yield _predict(waiting, model)
             waiting, count = [], 0
     yield _predict(waiting, model)
 
 
-def _ready(frame: Frame, model: Classifier) -> _Ready:
+def _ready(frame: Frame, model: Classifier) -> _Ready | ErrorResult:
     begin = time.perf_counter()
-    fitted = model.fit(frame.image)
+    try:
+        fitted = model.fit(frame.image)
+    except ImageError as error:  # too large for a model that takes any size
+        return _failed(Failure(frame.source, error))
     ms = {"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000}
     return _Ready(frame.source, fitted, ms)
+
+
+def _failed(failure: Failure) -> ErrorResult:
+    return ErrorResult(failure.source, " ".join(str(failure.error).split()))
 
 
 def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier) -> list[Result | ErrorResult]:
     fitted = [item.fitted for item in items if isinstance(item, _Ready)]
     begin = time.perf_counter()
-    rows = iter(model.scores(np.stack(fitted)) if fitted else ())
+    rows = iter(model.scores_of(fitted) if fitted else ())
     inference_ms = (time.perf_counter() - begin) * 1000 / max(1, len(fitted))
     name = f"{model.card.name}@{model.card.graph_sha256[:12]}"
     results: list[Result | ErrorResult] = []

@@ -18,7 +18,7 @@ from edgecnn.card import METADATA_PROPS
 from edgecnn.errors import ModelError
 from edgecnn.protobuf import BYTES, Field, fields
 from edgecnn.scan import contents, operators, sizes
-from edgecnn.scan.contents import Contents, TensorInfo
+from edgecnn.scan.contents import Contents, Graph, TensorInfo
 
 _SHOWN = 10
 
@@ -44,12 +44,15 @@ class Outline:
     operators: Mapping[str, int]
 
 
-def check(model: bytes, *, allow_any_op: bool = False) -> None:
+def check(model: bytes, *, allow_any_op: bool = False) -> Graph:
     """Refuse what must not reach ONNX Runtime.
 
     Args:
         model: The whole file.
         allow_any_op: Let through operators that edgecnn does not know, with a warning; all other limits still hold.
+
+    Returns:
+        The graph, whose weights are still those bytes.
 
     Warns:
         UserWarning: There are such operators; it names them.
@@ -71,6 +74,7 @@ def check(model: bytes, *, allow_any_op: bool = False) -> None:
             "and what they read and write",
             stacklevel=2,
         )
+    return found.graph
 
 
 def read_metadata(model: bytes) -> dict[str, str]:

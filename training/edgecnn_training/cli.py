@@ -191,6 +191,13 @@ def export(
             help="The machine it is for; host goes by the time measured here, the others by size and a table.",
         ),
     ] = "any",
+    input: Annotated[
+        str,
+        typer.Option(
+            metavar="fixed|any",
+            help="fixed: the file takes pictures of the network's size; any: of any size, and scales them itself.",
+        ),
+    ] = "fixed",
     data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it moved.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
 ) -> None:
@@ -200,7 +207,7 @@ def export(
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
-    wish = exporter.Wish(quantize, max_drop, prove, target)
+    wish = exporter.Wish(quantize, max_drop, prove, target, input)
     exporter.export(run, output, wish=wish, data=data, name=name)
 
 
