@@ -128,15 +128,17 @@ class _Front:
         Pillow takes the box in single precision, and computes with its length in double precision.
         """
         op, sides, wanted = self.op, self._sides, self._wanted
-        begin, end, length = self.constant([0, 0], np.float32), op("Cast", sides, to=_FLOAT), wanted
-        factors = op("Div", wanted, sides)
+        length = wanted
         if self.spec.fit == "crop":
-            visible = op("Div", wanted, op("ReduceMax", factors, keepdims=1))
+            visible = op("Div", wanted, op("ReduceMax", op("Div", wanted, sides), keepdims=1))
             margin = op("Mul", op("Sub", sides, visible), self.double([0.5]))
             begin = op("Cast", op("Max", margin, self.double([0])), to=_FLOAT)
             end = op("Cast", op("Min", op("Sub", sides, margin), sides), to=_FLOAT)
-        elif self.spec.fit == "pad":
-            scaled = op("Round", op("Mul", sides, op("ReduceMin", factors, keepdims=1)))
+        else:
+            begin, end = self.constant([0, 0], np.float32), op("Cast", sides, to=_FLOAT)
+        if self.spec.fit == "pad":
+            factor = op("ReduceMin", op("Div", wanted, sides), keepdims=1)
+            scaled = op("Round", op("Mul", sides, factor))
             length = self._size = op("Max", scaled, self.double([1]))
             self._shift = op("Floor", op("Mul", op("Sub", length, wanted), self.double([0.5])))
         step = op("Div", op("Cast", op("Sub", end, begin), to=_DOUBLE), length)
@@ -231,6 +233,7 @@ class _Front:
             pixels, firsts = op("Add", pixels, shift), op("Add", firsts, shift)
         most = op("Add", op("Mul", step, self.double([block - 1])), op("Mul", reach, self.double([2])))
         window = op("Min", op("Floor", op("Add", most, self.double([2]))), op("Sub", high, low))
+        window = op("Max", window, self.double([1]))  # so that no pixels are an error: a sum of none is left undefined
         starts = self._first(begin, step, reach, op("Add", firsts, self.double([0.5])))
         starts = op("Min", op("Max", starts, low), op("Sub", high, window))
         centres = op("Add", begin, op("Mul", op("Add", pixels, self.double(0.5)), step))
