@@ -178,6 +178,7 @@ _FOLDS: Mapping[str, _Fold] = {
     "Expand": lambda call, shape: np.broadcast_to(call.known(0), shape),
     "Floor": _rounded(np.floor),
     "Gather": _gather,
+    "Greater": _combined(np.greater),
     "Identity": _moved,
     "Max": _combined(np.maximum),
     "Min": _combined(np.minimum),

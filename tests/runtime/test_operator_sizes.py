@@ -253,11 +253,12 @@ def test_shapes_are_computed_as_onnx_runtime_computes_them(
     assert foretold(model, 1) == computed(model, None)
 
 
-def test_single_numbers_become_shapes_too() -> None:
+@pytest.mark.parametrize("compare", ["Equal", "Greater"])
+def test_single_numbers_become_shapes_too(compare: str) -> None:
     nodes = (
         onnx_bytes.node("Size", ["w"], "count")
-        + onnx_bytes.node("Equal", ["count", "count"], "same")
         + onnx_bytes.node("ReduceProd", ["w"], "product", attribute("keepdims", 0))
+        + onnx_bytes.node(compare, ["product" if compare == "Greater" else "count", "count"], "same")
         + onnx_bytes.node("Where", ["same", "product", "count"], "length")
         + onnx_bytes.node("Unsqueeze", ["length", "zero"], "shape")
         + onnx_bytes.node("ConstantOfShape", ["shape"], "o0")
@@ -296,5 +297,5 @@ def test_a_number_that_processors_turn_into_different_integers_is_no_shape(numbe
 def test_every_operator_that_is_known_was_compared() -> None:
     compared = {case.operator for case in CASES} | {operator for operator, _, _ in VALUES}
     assert set(operators.RULES) - compared == set()
-    others = {"Equal", "Floor", "ReduceMax", "ReduceMin", "ReduceProd", "Round", "Size", "Unsqueeze"}
+    others = {"Equal", "Floor", "Greater", "ReduceMax", "ReduceMin", "ReduceProd", "Round", "Size", "Unsqueeze"}
     assert set(values._FOLDS) - {operator for operator, _, _ in VALUES} == others

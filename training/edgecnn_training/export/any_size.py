@@ -111,30 +111,30 @@ def _worst(proof: AnySize) -> float:
 
 def _compared(alone: Path, whole: Path, pictures: list[Image], spec: InputSpec) -> AnySize:
     levels, difference, margins = 0, 0.0, list[float]()
-    scaler = session.open_session(_scaler(spec), device="cpu")
+    alike = session.open_session(scaler(spec), device="cpu")
     with Classifier(alone, device="cpu") as network, Classifier(whole, device="cpu") as file:
         for picture in pictures:
             fitted = fit_image(picture, spec.height, spec.width, spec.channels, spec.fit)
-            inside = scaler.run({INPUT: np.ascontiguousarray(picture[np.newaxis])})[0][0]
+            inside = alike.run({INPUT: np.ascontiguousarray(picture[np.newaxis])})[0][0]
             levels = max(levels, int(np.abs(inside.astype(np.int64) - fitted).max()))
             ours, theirs = file.scores(picture[np.newaxis])[0], network.scores(fitted[np.newaxis])[0]
             difference = max(difference, float(np.abs(ours - theirs).max()))
             if ours.argmax() != theirs.argmax():
                 best = np.sort(theirs)
                 margins.append(float(best[-1] - best[-2]))
-    scaler.close()
+    alike.close()
     return AnySize(len(pictures), len({p.shape[:2] for p in pictures}), 0, levels, difference, tuple(margins))
 
 
-def _scaler(spec: InputSpec) -> bytes:
+def scaler(spec: InputSpec) -> bytes:
     """The front part of a file by itself: uint8 of any size → uint8 of the network's."""
     helper, kind = onnx.helper, onnx.TensorProto.UINT8
     shape = ("N", spec.height, spec.width, spec.channels)
     given, made = (helper.make_tensor_value_info(name, kind, shape) for name in (INPUT, OUTPUT))
     graph = helper.make_graph([helper.make_node("Identity", [INPUT], [OUTPUT])], "scaler", [given], [made])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    scaler: bytes = front.graft(model, spec).SerializeToString()
-    return scaler
+    written: bytes = front.graft(model, spec).SerializeToString()
+    return written
 
 
 def _as_they_lie(material: Material, location: str) -> Iterator[Image]:

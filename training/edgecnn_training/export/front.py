@@ -2,11 +2,12 @@
 
 It does what `edgecnn.preprocess.fit_image` has Pillow do, with standard operators and Pillow's own numbers: weights in
 double precision from a box in single precision, rounded to 22 bits, sums of integers, and a byte after each of the two
-passes. Source: Pillow, ``src/libImaging/Resample.c`` (``precompute_coeffs``, ``ImagingResampleHorizontal_8bpc``). So
-the pixels are Pillow's, to the bit, with one exception: Pillow lets the vertical pass go first where that is quicker,
-until 12.3 in pictures more than a hundred times as high as wide, since 13.0 where the height shrinks by over twice as
-many pixels as the width. Here the horizontal pass always is the first, and the byte between the passes is another: a
-result may differ by one grey level there, never by more (each way rounds twice, by half a level at most).
+passes. So the pixels are Pillow's, to the bit. Source: Pillow, ``src/libImaging/Resample.c`` (``precompute_coeffs``,
+``ImagingResampleInner``, ``ImagingResampleHorizontal_8bpc``).
+
+Which pass is the first depends on the picture and on Pillow's version. The byte between the passes does too, and with
+it a quarter of the pixels, by one grey level: enough to change the label of three hand signs in a thousand. The order
+is that of the Pillow that exports, which has scaled the pictures of the training.
 
 ONNX's own ``Resize`` cannot do it: the part that `crop` keeps begins between two pixels, and what an antialiasing
 ``Resize`` makes of a region is left open.
@@ -14,15 +15,21 @@ ONNX's own ``Resize`` cannot do it: the part that `crop` keeps begins between tw
 A pass is a product with a matrix of weights that is nearly empty: an output looks at few pixels. So outputs are
 computed in blocks, each from the window that it sees. Weights have 23 bits and ``MatMulInteger`` takes 8, so there
 are three products, whose sum is exact.
+
+A graph without control flow has no order to choose. So there are three passes, vertical, horizontal, vertical, of which
+the first or the last does next to nothing: the first one makes either all rows or a few that nobody looks at, the rows
+as they are follow it, and the last one takes either the first's rows as they are, or scales those that follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 
 from edgecnn.card import InputSpec
 from edgecnn.errors import needs
@@ -35,6 +42,7 @@ _FITTED = "fitted"
 _FLOAT, _UINT8, _INT64, _DOUBLE = 1, 2, 7, 11  # TensorProto.DataType
 _ROWS, _COLUMNS, _CHANNELS = 1, 2, 3  # axes of the picture
 _BITS = 22  # Pillow's PRECISION_BITS
+_PILLOW_BY_SHRINKING = 13  # its first version that has the vertical pass first by how much each side shrinks
 _GREY = (19595, 38470, 7471)  # of 65,536; Pillow's L, which rounds to nearest
 _BLOCK, _MOST_BLOCKS = 16, 16  # outputs of a block: less is less work and more nodes; 8 to 28 are about as quick
 _NOTHING = 1e-300  # instead of 0, which cannot be divided by
@@ -69,6 +77,31 @@ def graft(network: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """How one side is scaled; names of float64 tensors ``(1,)``.
+
+    Attributes:
+        length: Pixels of the result.
+        begin: Where in the source the result begins.
+        step: Pixels of the source per pixel of the result.
+        reach: How far from its centre a pixel of the result sees, in pixels of the source.
+        low: The first pixel of the source that is seen.
+        high: The one after the last.
+        shift: Where in the scaled picture the result begins; empty where at 0.
+        size: Length of the scaled picture, outside of which the result is black; empty where all is inside.
+    """
+
+    length: int
+    begin: str
+    step: str
+    reach: str
+    low: str
+    high: str
+    shift: str
+    size: str
+
+
 class _Front:
     """Builds the nodes.
 
@@ -85,12 +118,8 @@ class _Front:
         self.names: set[str] = set()
         self._constants: dict[tuple[bytes, tuple[int, ...], str], str] = {}
         self.spec = spec
-        self._sides = self.op("Cast", self.op("Shape", INPUT, start=_ROWS, end=_CHANNELS), to=_DOUBLE)
-        self._wanted = self.double([spec.height, spec.width])
-        self._size = self._shift = ""  # of the scaled picture, and where the result begins in it; for "pad" only
-        self._begin, self._step = self._box()
-        self._reach = self.op("Max", self._step, self.double([1]))
-        self._low, self._high = self._seen()
+        self._rows, self._columns = self._sides()
+        self._tall = self._vertical_first()
         self._fitted()
 
     def op(self, operator: str, *inputs: str, **attributes: int | list[int]) -> str:
@@ -122,13 +151,34 @@ class _Front:
         """An int64 constant."""
         return self.constant(values, np.int64)
 
-    def _box(self) -> tuple[str, str]:
-        """Where in the picture the result begins, and source pixels per pixel of the result: float64 (2,) each.
+    def _sides(self) -> tuple[_Side, _Side]:
+        """How the height and the width are scaled; computed together, as tensors of two."""
+        op = self.op
+        sides = op("Cast", op("Shape", INPUT, start=_ROWS, end=_CHANNELS), to=_DOUBLE)
+        lengths = self.spec.height, self.spec.width
+        begin, step, shift, size = self._box(sides, self.double(lengths))
+        reach = op("Max", step, self.double([1]))
+        low, high = self.double([0, 0]), sides
+        if self.spec.fit != "pad":  # which leaves nothing out
+            last = op("Mul", step, self.double([length - 0.5 for length in lengths]))
+            end = op("Add", op("Add", begin, last), reach)
+            low = op("Max", self._first(begin, step, reach, self.double([0.5])), low)
+            high = op("Min", op("Floor", op("Add", end, self.double([0.5]))), high)
+        self._source = sides
+        self._scaled = size or self.double(lengths)
+        both = [begin, step, reach, low, high, shift, size]
+        rows, columns = (
+            _Side(lengths[place], *(op("Gather", each, self.whole([place])) if each else "" for each in both))
+            for place in (0, 1)
+        )
+        return rows, columns
+
+    def _box(self, sides: str, wanted: str) -> tuple[str, str, str, str]:
+        """Begin, step, shift and size of a `_Side`, float64 (2,) each.
 
         Pillow takes the box in single precision, and computes with its length in double precision.
         """
-        op, sides, wanted = self.op, self._sides, self._wanted
-        length = wanted
+        op, length, shift, size = self.op, wanted, "", ""
         if self.spec.fit == "crop":
             visible = op("Div", wanted, op("ReduceMax", op("Div", wanted, sides), keepdims=1))
             margin = op("Mul", op("Sub", sides, visible), self.double([0.5]))
@@ -138,41 +188,41 @@ class _Front:
             begin, end = self.constant([0, 0], np.float32), op("Cast", sides, to=_FLOAT)
         if self.spec.fit == "pad":
             factor = op("ReduceMin", op("Div", wanted, sides), keepdims=1)
-            scaled = op("Round", op("Mul", sides, factor))
-            length = self._size = op("Max", scaled, self.double([1]))
-            self._shift = op("Floor", op("Mul", op("Sub", length, wanted), self.double([0.5])))
+            length = size = op("Max", op("Round", op("Mul", sides, factor)), self.double([1]))
+            shift = op("Floor", op("Mul", op("Sub", size, wanted), self.double([0.5])))
         step = op("Div", op("Cast", op("Sub", end, begin), to=_DOUBLE), length)
-        return op("Cast", begin, to=_DOUBLE), step
-
-    def _seen(self) -> tuple[str, str]:
-        """The first pixel of the source that any pixel of the result looks at, and that after the last."""
-        op, low, high = self.op, self.double([0, 0]), self._sides
-        if self.spec.fit != "pad":
-            height, width = self.spec.height, self.spec.width
-            last = op("Mul", self._step, self.double([height - 0.5, width - 0.5]))
-            end = op("Add", op("Add", self._begin, last), self._reach)
-            low = op("Max", self._first(self._begin, self._step, self._reach, self.double([0.5])), low)
-            high = op("Min", op("Floor", op("Add", end, self.double([0.5]))), high)
-        return low, high
+        return op("Cast", begin, to=_DOUBLE), step, shift, size
 
     def _first(self, begin: str, step: str, reach: str, centre: str) -> str:
         """The first pixel of the source that the pixels with these centres look at; may lie before the picture."""
         at = self.op("Add", begin, self.op("Mul", centre, step))
         return self.op("Floor", self.op("Add", self.op("Sub", at, reach), self.double([0.5])))
 
+    def _vertical_first(self) -> str:
+        """Whether Pillow takes the vertical pass first, bool (1,): never unless the picture gets lower."""
+        op = self.op
+        less = op("Sub", self._source, self._scaled)
+        lower, narrower = (op("Gather", less, self.whole([place])) for place in (0, 1))
+        if int(PIL.__version__.split(".")[0]) >= _PILLOW_BY_SHRINKING:
+            beyond = op("Sub", lower, op("Mul", narrower, self.double([2])))
+        else:
+            high, wide = (op("Gather", self._source, self.whole([place])) for place in (0, 1))
+            beyond = op("Sub", high, op("Mul", wide, self.double([100])))
+        return op("Greater", op("Min", lower, beyond), self.double([0]))
+
     def _fitted(self) -> None:
-        """The whole: what is seen, grey where that is wanted, two passes, the channels."""
+        """The whole: what is seen, grey where that is wanted, the passes, the channels."""
         op, height, width = self.op, self.spec.height, self.spec.width
-        places = [op("Cast", edge, to=_INT64) for edge in (self._low, self._high)]
+        rows, columns = self._rows, self._columns
+        corners = [op("Concat", *pair, axis=0) for pair in ((rows.low, columns.low), (rows.high, columns.high))]
+        places = [op("Cast", corner, to=_INT64) for corner in corners]
         picture = op("Slice", INPUT, *places, self.whole([_ROWS, _COLUMNS]))
         picture = op("Transpose", picture, perm=[0, 1, 3, 2])  # (N, H, C, W)
         last = op("Sub", op("Shape", INPUT, start=_CHANNELS), self.whole([1]))
         channels = op("Min", self.whole([0, 1, 2]), last)  # grey is taken thrice, a fourth channel not at all
         if self.spec.channels == 1:
             picture = self._grey(op("Gather", picture, channels, axis=2))
-        picture = self._pass(picture, _COLUMNS)
-        picture = op("Reshape", picture, self.whole([0, 0, -1]))  # (N, H, C × width)
-        picture = self._pass(picture, _ROWS)
+        picture = self._scaled_picture(picture)
         picture = op("Reshape", picture, self.whole([0, height, -1, width]))
         if self.spec.channels == 3:
             picture = op("Gather", picture, channels, axis=2)
@@ -186,26 +236,76 @@ class _Front:
         grey = self.op("MatMul", weights, self.op("Cast", picture, to=_FLOAT))
         return self.op("Cast", self.op("Add", grey, self.constant(0.5, np.float32)), to=_UINT8)
 
-    def _pass(self, picture: str, axis: int) -> str:
-        """Scale one side: (N, H, C, W) → (N, H, C, width), or (N, H, M) → (N, height, M)."""
-        op, side = self.op, axis - 1
-        length = (self.spec.height, self.spec.width)[side]
-        block = -(-length // min(_MOST_BLOCKS, -(-length // _BLOCK)))
-        count = -(-length // block)
-        weights, starts, ends = self._weights(side, count, block)
+    def _scaled_picture(self, picture: str) -> str:
+        """(N, H, C, W) → (N, height, C × width): the three passes."""
+        op, tall, rows = self.op, self._tall, self._rows
+        none, one = self.whole([0]), self.whole([1])
+        seen = op("Cast", op("Sub", rows.high, rows.low), to=_INT64)
+        # all that is seen, or one row, from which rows are made that nobody looks at
+        few = op("Slice", picture, none, op("Where", tall, seen, one), one)
+        few = op("Reshape", few, self.whole([0, 0, -1]))
+        first = replace(rows, high=op("Where", tall, rows.high, op("Add", rows.low, self.double([1]))))
+        first_rows = op("Where", tall, self.whole([rows.length]), one)
+        made = op("Slice", self._pass(few, first, _ROWS, narrow=True), none, first_rows, one)
+        rest = op("Slice", picture, op("Where", tall, op("Sub", seen, one), none), seen, one)
+        shape = op("Concat", none, first_rows, op("Shape", picture, start=2), axis=0)
+        picture = op("Concat", op("Reshape", made, shape), rest, axis=1)
+        picture = self._pass(picture, self._columns, _COLUMNS)
+        picture = op("Reshape", picture, self.whole([0, 0, -1]))
+        after = op("Where", tall, none, one)
+        return self._pass(picture, self._last_rows(), _ROWS, offset=after)
+
+    def _last_rows(self) -> _Side:
+        """The last pass: as it would be, or where the first one did it, row for row."""
+        rows, length = self._rows, self.double([self._rows.length])
+
+        def either(there: str, otherwise: str) -> str:
+            return self.op("Where", self._tall, there, otherwise)
+
+        zero, one = self.double([0]), self.double([1])
+        return _Side(
+            length=rows.length,
+            begin=either(zero, rows.begin),
+            step=either(one, rows.step),
+            reach=either(one, rows.reach),
+            low=either(zero, rows.low),
+            high=either(length, rows.high),
+            shift=either(zero, rows.shift) if rows.shift else "",
+            size=either(length, rows.size) if rows.size else "",
+        )
+
+    def _pass(self, picture: str, side: _Side, axis: int, *, offset: str = "", narrow: bool = False) -> str:
+        """Scale one side: (N, H, C, W) → (N, H, C, width), or (N, H, M) → (N, height, M).
+
+        Args:
+            picture: uint8.
+            side: How.
+            axis: `_ROWS` or `_COLUMNS`.
+            offset: Where in the picture lies what is seen; empty where at 0.
+            narrow: Unless the vertical pass is the first, make a row of each block only.
+        """
+        op = self.op
+        block = -(-side.length // min(_MOST_BLOCKS, -(-side.length // _BLOCK)))
+        count = -(-side.length // block)
+        width = self.whole([block])
+        if narrow:
+            width = op("Where", self._tall, width, self.whole([1]))
+        weights, starts, size = self._weights(side, count, block, axis, width if narrow else "")
+        starts = op("Add", starts, offset) if offset else starts
+        ends, thirds = op("Add", starts, size), op("Concat", *[width] * 3, axis=0) if narrow else ""
         axis = 3 if axis == _COLUMNS else 1
         products: list[list[str]] = []
         for number in range(count):
             place = self.whole([number])
-            window = op("Slice", picture, op("Gather", starts, place), op("Gather", ends, place), self.whole([axis]))
-            own = op("Gather", weights, self.whole(number))
+            edges = op("Gather", starts, place), op("Gather", ends, place)
+            window, own = op("Slice", picture, *edges, self.whole([axis])), op("Gather", weights, self.whole(number))
             product = op("MatMulInteger", *((window, own) if axis == 3 else (own, window)))
-            products.append(self.ops("Split", 3, product, self.whole([block] * 3), axis=axis))
+            products.append(self.ops("Split", 3, product, thirds or self.whole([block] * 3), axis=axis))
         parts = [op("Concat", *part, axis=axis) for part in zip(*products, strict=True)]
         result = self._joined(parts)
-        if count * block == length:
+        if narrow or count * block == side.length:
             return result
-        return op("Slice", result, self.whole([0]), self.whole([length]), self.whole([axis]))
+        return op("Slice", result, self.whole([0]), self.whole([side.length]), self.whole([axis]))
 
     def _joined(self, parts: Sequence[str]) -> str:
         """The sum of the products with the weights' three bytes, as a byte; all but the last step is exact."""
@@ -216,45 +316,41 @@ class _Front:
         # weights that are rounded up add up to more than 1 where there are thousands of them
         return op("Cast", op("Min", op("Add", level, self.double(0.5)), self.double(255)), to=_UINT8)
 
-    def _weights(self, side: int, count: int, block: int) -> tuple[str, str, str]:
-        """The weights of one side's blocks, uint8, and where their windows begin and end in what is seen.
+    def _weights(self, side: _Side, count: int, block: int, axis: int, width: str) -> tuple[str, str, str]:
+        """The weights of one side's blocks, uint8, and where in what is seen their windows begin, and their length.
 
         Returns:
             uint8 ``(count, window, 3 × block)`` for columns and ``(count, 3 × block, window)`` for rows, each weight's
-            high, middle and low byte; int64 ``(count,)`` twice.
+            high, middle and low byte; int64 ``(count,)`` and ``(1,)``. Only `width` pixels of a block if that is given.
         """
         op = self.op
-        both = (self._begin, self._step, self._reach, self._low, self._high)
-        begin, step, reach, low, high = (op("Gather", each, self.whole([side])) for each in both)
         index = np.arange(count * block, dtype=np.float64).reshape(count, 1, block)
         pixels, firsts = self.double(index), self.double(index[:, 0, 0])
-        if self._shift:
-            shift = op("Gather", self._shift, self.whole([side]))
-            pixels, firsts = op("Add", pixels, shift), op("Add", firsts, shift)
-        most = op("Add", op("Mul", step, self.double([block - 1])), op("Mul", reach, self.double([2])))
-        window = op("Min", op("Floor", op("Add", most, self.double([2]))), op("Sub", high, low))
+        if width:
+            pixels = op("Slice", pixels, self.whole([0]), width, self.whole([2]))
+        if side.shift:
+            pixels, firsts = op("Add", pixels, side.shift), op("Add", firsts, side.shift)
+        most = op("Add", op("Mul", side.step, self.double([block - 1])), op("Mul", side.reach, self.double([2])))
+        window = op("Min", op("Floor", op("Add", most, self.double([2]))), op("Sub", side.high, side.low))
         window = op("Max", window, self.double([1]))  # so that no pixels are an error: a sum of none is left undefined
-        starts = self._first(begin, step, reach, op("Add", firsts, self.double([0.5])))
-        starts = op("Min", op("Max", starts, low), op("Sub", high, window))
-        centres = op("Add", begin, op("Mul", op("Add", pixels, self.double(0.5)), step))
+        starts = self._first(side.begin, side.step, side.reach, op("Add", firsts, self.double([0.5])))
+        starts = op("Min", op("Max", starts, side.low), op("Sub", side.high, window))
         size = op("Cast", window, to=_INT64)
         places = op("Range", self.whole(0), op("Squeeze", size), self.whole(1))
         places = op("Cast", op("Reshape", places, self.whole([1, -1, 1])), to=_DOUBLE)
         places = op("Add", op("Reshape", starts, self.whole([-1, 1, 1])), places)
-        weight = self._triangle(places, centres, reach)
-        if self._size:
-            weight = op("Mul", weight, self._inside(pixels, op("Gather", self._size, self.whole([side]))))
-        weights = self._bytes(weight)
-        if side == 0:
+        weight = self._triangle(places, pixels, side)
+        weights = self._bytes(op("Mul", weight, self._inside(pixels, side.size)) if side.size else weight)
+        if axis == _ROWS:
             weights = op("Transpose", weights, perm=[0, 2, 1])
-        relative = op("Cast", op("Sub", starts, low), to=_INT64)
-        return weights, relative, op("Add", relative, size)
+        return weights, op("Cast", op("Sub", starts, side.low), to=_INT64), size
 
-    def _triangle(self, places: str, centres: str, reach: str) -> str:
-        """Pillow's bilinear filter: how much pixels at some places count for results with some centres."""
+    def _triangle(self, places: str, pixels: str, side: _Side) -> str:
+        """Pillow's bilinear filter: how much what is at some places counts for pixels of the result."""
         op = self.op
+        centres = op("Add", side.begin, op("Mul", op("Add", pixels, self.double(0.5)), side.step))
         apart = op("Add", op("Sub", places, centres), self.double(0.5))
-        near = op("Abs", op("Mul", apart, op("Div", self.double([1]), reach)))
+        near = op("Abs", op("Mul", apart, op("Div", self.double([1]), side.reach)))
         return op("Max", op("Sub", self.double(1), near), self.double(0))
 
     def _inside(self, pixels: str, size: str) -> str:
