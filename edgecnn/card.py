@@ -26,6 +26,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 METADATA_PROPS = 14  # ModelProto.metadata_props in onnx.proto
 _MANDATORY = ("schema", "task", "name", "labels", "input", "precision", "graph_sha256")
 _FITS = ("crop", "stretch", "pad")
+_SIZES = ("fixed", "any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class InputSpec:
         channels: 3 for RGB, 1 for grey.
         fit: How other sizes are brought to this one, see `edgecnn.preprocess.fit_image`.
         filter: The resampling filter; ``"bilinear"`` is Pillow's, which antialiases.
-        sizes: ``"fixed"``: the graph takes this size only.
+        sizes: ``"fixed"``: the graph takes this size only. ``"any"``: uint8 ``(N, H, W, C)`` of any height and width,
+            grey or RGB; the graph brings it to this size itself.
     """
 
     height: int
@@ -177,8 +179,15 @@ def read_input(values: object) -> InputSpec:
     _check(type(channels) is int and channels in (1, 3), "input.channels", "1 or 3", channels)
     _check(fit in _FITS, "input.fit", f"one of {', '.join(_FITS)}", fit)
     _check(fields.get("filter") == "bilinear", "input.filter", "'bilinear'", fields.get("filter"))
-    _check(fields.get("sizes") == "fixed", "input.sizes", "'fixed' (upgrade edgecnn for others)", fields.get("sizes"))
-    return InputSpec(cast(int, fields["height"]), cast(int, fields["width"]), cast(int, channels), cast(str, fit))
+    sizes = fields.get("sizes")
+    _check(sizes in _SIZES, "input.sizes", f"one of {', '.join(_SIZES)} (upgrade edgecnn for others)", sizes)
+    return InputSpec(
+        height=cast(int, fields["height"]),
+        width=cast(int, fields["width"]),
+        channels=cast(int, channels),
+        fit=cast(str, fit),
+        sizes=cast('Literal["fixed", "any"]', sizes),
+    )
 
 
 def _check_unknown(values: object) -> None:

@@ -29,7 +29,7 @@ from edgecnn.prediction import Explanation, Maps, Prediction, Region, Scores
 from edgecnn.preprocess import fit_image, region_seen
 from edgecnn.scan.contents import TensorInfo
 from edgecnn.scan.outputs import without
-from edgecnn.scan.sizes import FREE_SIDE
+from edgecnn.scan.sizes import FREE_SIDE, Room
 from edgecnn.self_test import SelfTest, check
 from edgecnn.session import Session, open_session
 
@@ -82,8 +82,10 @@ class Classifier:
         self.path = pathlib.Path(path)
         try:
             model = _read(self.path)
-            outputs = prescan.check(model, allow_any_op=allow_any_op).graph.outputs
+            graph = prescan.check(model, allow_any_op=allow_any_op).graph
+            outputs = graph.outputs
             self.card = _read_card(model)
+            self._room = Room(graph, strict=not allow_any_op) if self.card.input.sizes == "any" else None
             oldest = self.card.more.get("min_onnxruntime")
             self._open = functools.partial(
                 open_session, threads=threads, min_onnxruntime=oldest if isinstance(oldest, str) else "0"
@@ -118,16 +120,19 @@ class Classifier:
         return self.predict_batch([image], explain=explain)[0]
 
     def predict_batch(self, images: Sequence[Picture], *, explain: bool = False) -> list[Prediction]:
-        """Classify several pictures in one inference; `predict` says what each may be, and what it raises."""
+        """Classify several pictures; `predict` says what each may be, and what it raises.
+
+        It is one inference, unless the model takes pictures of any size and these differ in theirs.
+        """
         if isinstance(images, (str, os.PathLike)):
             raise UsageError(f"predict_batch takes a list of pictures; received one path, {images!r}: use predict")
         if len(images) == 0:
             return []
         decoded = [_pixels(image) for image in images]
-        fitted = np.stack([self.fit(image) for image in decoded])
+        fitted = [self.fit(image) for image in decoded]
         if not explain:
-            return [self.judge(row) for row in self.scores(fitted)]
-        each = zip(*self.explained(fitted), decoded, strict=True)
+            return [self.judge(row) for row in self.scores_of(fitted)]
+        each = zip(*self.explained(np.stack(fitted)), decoded, strict=True)
         return [self.judge(row, Explanation(maps, self.region(*image.shape[:2]))) for row, maps, image in each]
 
     def judge(self, scores: Scores, explanation: Explanation | None = None) -> Prediction:
@@ -139,10 +144,22 @@ class Classifier:
         """Decode a picture if it is a file, and bring it to what the network takes.
 
         Returns:
-            uint8 ``(H, W, C)`` of the card's `input`.
+            uint8 ``(H, W, C)`` of the card's `input`; the decoded picture as it is where that takes any size.
+
+        Raises:
+            ImageError: Beside what `predict` says: the picture takes more memory or work than a model may.
         """
-        spec = self.card.input
-        return fit_image(_pixels(image), spec.height, spec.width, spec.channels, spec.fit)
+        spec, pixels = self.card.input, _pixels(image)
+        if self._room is None:
+            return fit_image(pixels, spec.height, spec.width, spec.channels, spec.fit)
+        self._room.check(pixels.shape)
+        return pixels
+
+    def scores_of(self, images: Sequence[Image]) -> Scores:
+        """`scores` of pictures from `fit`, float32 ``(N, classes)``; in one inference if all have one shape."""
+        if len({image.shape for image in images}) == 1:
+            return self.scores(np.stack(images))
+        return np.concatenate([self.scores(image[np.newaxis]) for image in images])
 
     def region(self, rows: int, columns: int) -> Region:
         """Which part of a picture of so many rows and columns `fit` shows to the network."""
@@ -153,13 +170,15 @@ class Classifier:
         """Run the network on pictures that `fit` has brought to its size.
 
         Args:
-            images: uint8 ``(N, H, W, C)``, N at least 1.
+            images: uint8 ``(N, H, W, C)``, N at least 1; of any H and W, and C 1 or 3, where the card's `input` takes
+                any size.
 
         Returns:
             float32 ``(N, classes)``, rows sum to 1.
 
         Raises:
             UsageError: Another dtype or shape.
+            ImageError: Pictures that take more memory or work than a model may.
             ModelError: ONNX Runtime failed, or a score is no number.
         """
         return self._scores(self._session, images)[0]
@@ -210,10 +229,14 @@ class Classifier:
     def _scores(self, session: Session, images: Image, *more: str) -> list[Scores]:
         """The scores, and further outputs, of fitted pictures."""
         spec = self.card.input
-        size = (spec.height, spec.width, spec.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != size or len(images) == 0:
+        fixed = f"{spec.height}, {spec.width}, {spec.channels}"
+        if self._room is None:
+            fits = images.shape[1:] == (spec.height, spec.width, spec.channels)
+        else:
+            fits = images.ndim == 4 and images.shape[3] in (1, 3)
+        if images.dtype != np.uint8 or not fits or images.size == 0:
             raise UsageError(
-                f"scores takes uint8 (N, {spec.height}, {spec.width}, {spec.channels}); "
+                f"scores takes uint8 (N, {fixed if self._room is None else 'H, W, 1 or 3'}); "
                 f"received {images.dtype} {images.shape}: bring each picture to size with fit"
             )
         try:
@@ -222,6 +245,8 @@ class Classifier:
             raise ModelError(f"{self.path}: {error}") from error
 
     def _run(self, session: Session, images: Image, *more: str) -> list[Scores]:
+        if self._room is not None:
+            self._room.check(images.shape[1:])
         found = cast("list[Scores]", session.run({INPUT: images}, [OUTPUT, *more]))
         scores = found[0]
         if scores.shape != (len(images), len(self.card.labels)):
@@ -287,7 +312,10 @@ def _read_card(model: bytes) -> ModelCard:
 
 def _check_tensors(session: Session, card: ModelCard) -> None:
     spec = card.input
-    _check_tensor("input", session.inputs, INPUT, "uint8", (spec.height, spec.width, spec.channels))
+    if spec.sizes == "any":
+        _check_free(session.inputs)
+    else:
+        _check_tensor("input", session.inputs, INPUT, "uint8", (spec.height, spec.width, spec.channels))
     outputs = [output for output in session.outputs if output.name != MAP]  # it is there where all had to be loaded
     _check_tensor("output", outputs, OUTPUT, "float32", (len(card.labels),))
 
@@ -303,6 +331,20 @@ def _check_map(outputs: Sequence[TensorInfo], card: ModelCard) -> None:
             )
 
 
+def _check_free(found: Sequence[TensorInfo]) -> None:
+    """The one input takes pictures of any size."""
+    free = len(found) == 1 and len(found[0].shape) == 4 and all(isinstance(axis, str) for axis in found[0].shape)
+    if not free or found[0].name != INPUT or found[0].dtype != "uint8":
+        raise ModelError(
+            f"by its card it must have one input named {INPUT!r}, uint8 (N, H, W, C) of any size; it has "
+            f"{_told(found)}: export the model again"
+        )
+
+
+def _told(tensors: Sequence[TensorInfo]) -> str:
+    return "; ".join(f"{t.name!r}, {t.dtype} ({', '.join(map(str, t.shape))})" for t in tensors) or "none"
+
+
 def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str, shape: tuple[int, ...]) -> None:
     """One tensor of this name and dtype whose axes after the batch are `shape`, as far as the graph tells them."""
     if not found:
@@ -314,8 +356,7 @@ def _check_tensor(what: str, found: Sequence[TensorInfo], name: str, dtype: str,
     )
     if len(found) != 1 or tensor.name != name or tensor.dtype != dtype or not fits:
         rule = f"one {what} named {name!r}, {dtype} (N, {', '.join(map(str, shape))})"
-        received = "; ".join(f"{t.name!r}, {t.dtype} ({', '.join(map(str, t.shape))})" for t in found)
-        raise ModelError(f"by its card it must have {rule}; it has {received}: export the model again")
+        raise ModelError(f"by its card it must have {rule}; it has {_told(found)}: export the model again")
 
 
 def _pixels(image: Picture) -> Image:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgecnn import plugins
 from edgecnn.classifier import MAP, Classifier
-from edgecnn.errors import UsageError
+from edgecnn.errors import ImageError, UsageError
 from edgecnn.frames import Failure, Frame, Image, Source
 from edgecnn.prediction import ErrorResult, Explanation, Prediction, Region, Result, Sink
 
@@ -130,7 +130,7 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A frame brought to the network's size.
+    """A frame as the model takes it: in the network's size, or in any.
 
     The picture itself is let go where no sink wants it, so that batches of photos stay small.
     """
@@ -151,19 +151,23 @@ def _predicted(
     count = 0
     for item in source:
         if isinstance(item, Frame):
-            waiting.append(_ready(item, model, keep="image" in wanted, live=source.live))
-            count += 1
+            ready = _ready(item, model, keep="image" in wanted, live=source.live)
         else:
-            waiting.append(ErrorResult(item.source, " ".join(str(item.error).split())))
+            ready = _failed(item)
+        waiting.append(ready)
+        count += isinstance(ready, _Ready)
         if count == batch or count == 0:
             yield _predict(waiting, model, explain=MAP in wanted)
             waiting, count = [], 0
     yield _predict(waiting, model, explain=MAP in wanted)
 
 
-def _ready(frame: Frame, model: Classifier, *, keep: bool, live: bool) -> _Ready:
+def _ready(frame: Frame, model: Classifier, *, keep: bool, live: bool) -> _Ready | ErrorResult:
     begin = time.perf_counter()
-    fitted = model.fit(frame.image)
+    try:
+        fitted = model.fit(frame.image)
+    except ImageError as error:  # too large for a model that takes any size
+        return _failed(Failure(frame.source, error))
     ms = {"decode": frame.decode_ms, "preprocess": (time.perf_counter() - begin) * 1000}
     return _Ready(
         source=frame.source,
@@ -173,6 +177,10 @@ def _ready(frame: Frame, model: Classifier, *, keep: bool, live: bool) -> _Ready
         image=frame.image if keep else None,
         index=frame.index if live else None,
     )
+
+
+def _failed(failure: Failure) -> ErrorResult:
+    return ErrorResult(failure.source, " ".join(str(failure.error).split()))
 
 
 def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier, *, explain: bool) -> list[Result | ErrorResult]:
@@ -194,10 +202,10 @@ def _predict(items: Sequence[_Ready | ErrorResult], model: Classifier, *, explai
 
 
 def _judged(ready: Sequence[_Ready], model: Classifier, *, explain: bool) -> list[Prediction]:
-    fitted = np.stack([item.fitted for item in ready])
+    fitted = [item.fitted for item in ready]
     if not explain:
-        return [model.judge(row) for row in model.scores(fitted)]
-    each = zip(*model.explained(fitted), ready, strict=True)
+        return [model.judge(row) for row in model.scores_of(fitted)]
+    each = zip(*model.explained(np.stack(fitted)), ready, strict=True)
     return [model.judge(row, Explanation(maps, item.region)) for row, maps, item in each]
 
 

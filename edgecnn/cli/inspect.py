@@ -87,11 +87,12 @@ def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
         return [("card", "none: not exported by edgecnn; `edgecnn predict` refuses it"), ("graph", digest)]
     spec = card.input
     size = f"{spec.height}×{spec.width} {'RGB' if spec.channels == 3 else 'grey'}"
+    taken = size if spec.sizes == "fixed" else f"any size may be fed, grey or RGB; the graph brings it to {size}"
     matches = "matches the card" if digest == card.graph_sha256 else "DIFFERS from the card: changed after the export"
     rows = [
         ("name", card.name),
         ("labels", f"{len(card.labels)}: {', '.join(card.labels)}"),
-        ("pictures", f"{size}, fit {spec.fit}, filter {spec.filter}"),
+        ("pictures", f"{taken}, fit {spec.fit}, filter {spec.filter}"),
         ("precision", card.precision),
         ("graph", f"{digest[:16]}…, {matches}"),
     ]

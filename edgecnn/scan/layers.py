@@ -103,6 +103,16 @@ def matmul(call: Call) -> list[Shape]:
     return [result]
 
 
+def matmul_integer(call: Call) -> list[Shape]:
+    """MatMulInteger: as `matmul`, of bytes; zero points are left out, or one for all."""
+    if call.floating or len(call.shape(0)) < 2 or len(call.shape(1)) < 2:
+        raise Unfit(f"must have matrices of bytes; it has {call.shape(0)} and {call.shape(1)}")
+    call.parameters(2, ())
+    call.parameters(3, ())
+    call.scratch = elements(call.shape(0)) + elements(call.shape(1))  # packed for the processor
+    return matmul(call)
+
+
 def matmul_few_bits(call: Call) -> list[Shape]:
     """MatMulNBits: A (…, K) and B of N rows in blocks of few bits → (…, N).
 

@@ -68,6 +68,7 @@ RULES: Mapping[str, Rule] = {
     "LayerNormalization": pointwise.layer_normalization,
     "LRN": pointwise.local_response,
     "MatMul": layers.matmul,
+    "MatMulInteger": layers.matmul_integer,
     "OneHot": layout.one_hot,
     "PRelu": pointwise.leaky_by_channel,
     "Pad": layout.pad,
@@ -88,7 +89,7 @@ RULES: Mapping[str, Rule] = {
 }
 """Operator, with its domain unless that is ONNX's own → the shapes of its outputs, and its work."""
 
-_FLOAT32, _UINT8, _INT64, _BOOL = 1, 2, 7, 9
+_FLOAT32, _UINT8, _INT32, _INT64, _BOOL = 1, 2, 6, 7, 9
 FLOATING = frozenset({1, 10, 11, 16})
 """TensorProto.DataType of numbers that may be divided by zero: float32, float16, float64, bfloat16."""
 
@@ -112,6 +113,8 @@ def output_type(node: Node, inputs: Sequence[int]) -> int:
     if operator == "Cast":
         to = node.attributes.get("to")
         return to if isinstance(to, int) else 0
+    if operator == "MatMulInteger":
+        return _INT32
     if operator == "QuantizeLinear":
         return _UINT8  # or another type of few bits
     place = {"DequantizeLinear": 1, "Where": 1, "OneHot": 2}.get(operator, 0)

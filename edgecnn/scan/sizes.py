@@ -3,7 +3,8 @@
 A small file can ask for any amount of memory: `Expand`, `Resize`, `Pad` and their like do by a number in it, and the
 product of a column and a row is a matrix. So the shape of every tensor is computed, with one picture in the batch and
 `FREE_SIDE` pixels where a side is free, and the graph is refused where the tensors that are needed at a time, or the
-work, are more than any classifier's.
+work, are more than any classifier's. A file that takes pictures of any size is asked again about each size it meets:
+what it does may depend on that.
 
 What this does not promise: ONNX Runtime may compute in another order than the file's and so hold other tensors at a
 time; it copies weights into a layout of its own (as much again as the file), and takes memory in steps that double. A
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgecnn.errors import ModelError
+from edgecnn.errors import ImageError, ModelError
 from edgecnn.scan import operators, values
 from edgecnn.scan.call import Call, Numbers, Unfit, elements
 from edgecnn.scan.contents import MAX_RANK, Graph, Node, Shape, TensorInfo
@@ -27,18 +28,26 @@ MAX_WORK = 1 << 37
 """Multiply-adds; a number that is read or written counts as `_ELEMENT_WORK` of them. ResNet-50 needs 2^33."""
 
 FREE_SIDE = 1024
+FREE_PICTURE = FREE_SIDE, FREE_SIDE, 4
+"""Height, width and channels of the picture that a file is checked with which takes any."""
+
+MORE_ELEMENTS, MORE_WORK = 16, 1 << 12
+"""By so much the limits rise for each pixel that a picture has beyond `FREE_SIDE`²."""
+
 _ELEMENT_WORK = 16
+_REMEMBERED = 4096  # sizes
 _MAY_READ_NOTHING = frozenset({"Cast", "Concat", "ConstantOfShape", "Expand", "Identity", "Reshape", "Resize"})
 _TYPES = {"float32": 1, "float16": 10, "float64": 11}
 _AGAIN = "export it again with `edgecnn export`"
 
 
-def check(graph: Graph, *, strict: bool = True) -> Mapping[str, Shape]:
+def check(graph: Graph, *, strict: bool = True, picture: Shape = FREE_PICTURE) -> Mapping[str, Shape]:
     """Refuse a graph that would take too much memory or time, or whose sizes cannot be told.
 
     Args:
         graph: What is computed.
         strict: Every size must be known. Otherwise what follows from an unknown operator is passed over.
+        picture: Height, width and channels, where all three are free.
 
     Returns:
         The shape of each tensor by its name, of those that are known.
@@ -46,7 +55,7 @@ def check(graph: Graph, *, strict: bool = True) -> Mapping[str, Shape]:
     Raises:
         ModelError: The first node that is beyond a limit, or that contradicts itself.
     """
-    tensors = _Tensors(graph)
+    tensors = _Tensors(graph, picture)
     for place, node in enumerate(graph.nodes):
         try:
             tensors.compute(node, place)
@@ -56,6 +65,39 @@ def check(graph: Graph, *, strict: bool = True) -> Mapping[str, Shape]:
     return tensors.shapes
 
 
+class Room:
+    """Whether there is room for a picture: asks about each size once, before ONNX Runtime sees it.
+
+    Args:
+        graph: Takes pictures of any size; `check` has passed it.
+        strict: As for `check`.
+    """
+
+    def __init__(self, graph: Graph, *, strict: bool = True) -> None:
+        self._graph, self._strict = graph, strict
+        self._passed: set[Shape] = set()
+
+    def check(self, picture: Shape) -> None:
+        """Refuse a picture that would take too much.
+
+        Args:
+            picture: Height, width and channels.
+
+        Raises:
+            ImageError: It would take more memory or work than a model may, or the graph cannot take it.
+        """
+        if picture in self._passed:
+            return
+        try:
+            check(self._graph, strict=self._strict, picture=picture)
+        except ModelError as error:
+            why = str(error).removesuffix(f": {_AGAIN}")
+            raise ImageError(f"{picture[0]}×{picture[1]} pixels: {why}; make the picture smaller") from error
+        if len(self._passed) >= _REMEMBERED:
+            self._passed.clear()
+        self._passed.add(picture)
+
+
 class _Tensors:
     """What is known of the tensors up to a node.
 
@@ -63,7 +105,10 @@ class _Tensors:
         shapes: By the tensor's name.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, picture: Shape) -> None:
+        beyond = max(0, picture[0] * picture[1] - FREE_SIDE**2)
+        self._most_live = MAX_LIVE_ELEMENTS + MORE_ELEMENTS * beyond
+        self._most_work = MAX_WORK + MORE_WORK * beyond
         self.shapes: dict[str, Shape] = {}
         self._types: dict[str, int] = {}
         self._numbers: dict[str, Numbers | None] = {}
@@ -76,7 +121,7 @@ class _Tensors:
             self._define(weight.name, weight.shape, weight.dtype)
         for tensor in graph.inputs:
             if 0 < len(tensor.shape) <= MAX_RANK:  # otherwise it stays unknown
-                self._define(tensor.name, _of_one_picture(tensor), _TYPES.get(tensor.dtype, 0))
+                self._define(tensor.name, _of_one_picture(tensor, picture), _TYPES.get(tensor.dtype, 0))
                 self._live += elements(self.shapes[tensor.name])
 
     def compute(self, node: Node, place: int) -> None:
@@ -136,23 +181,25 @@ class _Tensors:
         """Add a node's memory and work up; what is computed from weights alone is never given back."""
         self._live += written
         self._work += work
-        if self._live + scratch > MAX_LIVE_ELEMENTS:
+        if self._live + scratch > self._most_live:
             raise ModelError(
-                f"a model may need at most {MAX_LIVE_ELEMENTS:,} numbers at a time for one picture; with "
+                f"a model may need at most {self._most_live:,} numbers at a time for one picture; with "
                 f"{_called(node)} it needs {self._live + scratch:,}: {_AGAIN}"
             )
-        if self._work > MAX_WORK:
+        if self._work > self._most_work:
             raise ModelError(
-                f"a model may take at most {MAX_WORK:,} multiply-adds for one picture; with {_called(node)} it takes "
-                f"{self._work:,}: {_AGAIN}"
+                f"a model may take at most {self._most_work:,} multiply-adds for one picture; with {_called(node)} it "
+                f"takes {self._work:,}: {_AGAIN}"
             )
         for name in {*node.inputs, *node.outputs} - self._fixed:
             if self._last_use.get(name, place) == place and name:
                 self._live -= elements(self.shapes[name])
 
 
-def _of_one_picture(tensor: TensorInfo) -> Shape:
-    """The shape of an input: one picture, and `FREE_SIDE` where another axis is free."""
+def _of_one_picture(tensor: TensorInfo, picture: Shape) -> Shape:
+    """The shape of an input: one picture, and `FREE_SIDE` where another axis is free, unless it is all of a picture."""
+    if len(tensor.shape) == 4 and all(isinstance(side, str) for side in tensor.shape):
+        return (1, *picture)
     free = [1] + [FREE_SIDE] * len(tensor.shape)
     return tuple([free[place] if isinstance(side, str) else side for place, side in enumerate(tensor.shape)])
 

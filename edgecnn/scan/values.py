@@ -21,6 +21,7 @@ _DTYPES = {1: ("<f4", 4), 2: ("u1", 5), 3: ("i1", 5), 4: ("<u2", 5), 5: ("<i2", 
     6: ("<i4", 5),
     7: ("<i8", 7),
     9: ("?", 5),
+    11: ("<f8", 10),
 }
 _Fold = Callable[[Call, Shape], object]
 
@@ -34,6 +35,8 @@ def of_tensor(tensor: Tensor) -> Numbers | None:
     span = tensor.message.span(9)
     if span is not None:
         return np.frombuffer(tensor.message.data, dtype, count, span[0]).reshape(tensor.shape)
+    if field == 10:
+        return None  # only `raw_data` is read
     typed = np.array(_typed(tensor, field), np.float64 if field == 4 else np.int64)
     if len(typed) != count:
         raise Unfit(f"must have a constant of {count} numbers, it has {len(typed)}")
@@ -78,7 +81,15 @@ def _constant(call: Call, shape: Shape) -> object:
 
 def _cast(call: Call, shape: Shape) -> object:
     dtype, _ = _DTYPES.get(call.integer("to"), ("", 0))
-    return call.known(0).astype(dtype) if dtype else None
+    known = call.known(0)
+    if not dtype or (known.dtype.kind == "f" and np.dtype(dtype).kind in "iu" and not _fits(known, dtype)):
+        return None  # processors disagree about what such a number becomes
+    return known.astype(dtype)
+
+
+def _fits(known: Numbers, dtype: str) -> bool:
+    limits, numbers = np.iinfo(dtype), known.astype(np.float64)
+    return bool((numbers > float(limits.min) - 1).all() and (numbers < float(limits.max) + 1).all())
 
 
 def _gather(call: Call, shape: Shape) -> object:
@@ -106,13 +117,29 @@ def _filled(call: Call, shape: Shape) -> object:
 def _divide(call: Call, shape: Shape) -> object:
     left, right = _alike(call, 2)
     if left.dtype.kind == "f":
-        return np.divide(left.astype(np.float32), right.astype(np.float32))
+        return np.divide(left, right)
     signs = np.sign(left.astype(np.int64)) * np.sign(right.astype(np.int64))
     return (np.abs(left) // np.abs(right) * signs).astype(left.dtype)  # towards zero, where Python goes down
 
 
-def _product(call: Call, shape: Shape) -> object:
-    return call.known(0).prod(dtype=call.known(0).dtype).reshape(shape) if elements(shape) == 1 else None
+def _reduced(combine: np.ufunc) -> _Fold:
+    """A fold of all numbers to one."""
+
+    def fold(call: Call, shape: Shape) -> object:
+        known = call.known(0)
+        one = elements(shape) == 1 and known.size and known.dtype.kind in "iuf"
+        return combine.reduce(known, axis=None, dtype=known.dtype).reshape(shape) if one else None
+
+    return fold
+
+
+def _rounded(rounding: Callable[[Numbers], Numbers]) -> _Fold:
+    """A fold of floating-point numbers to whole ones."""
+
+    def fold(call: Call, shape: Shape) -> object:
+        return rounding(call.known(0)) if call.known(0).dtype.kind == "f" else None
+
+    return fold
 
 
 def _alike(call: Call, count: int = 0) -> list[Numbers]:
@@ -149,14 +176,19 @@ _FOLDS: Mapping[str, _Fold] = {
     "Div": _divide,
     "Equal": _combined(np.equal),
     "Expand": lambda call, shape: np.broadcast_to(call.known(0), shape),
+    "Floor": _rounded(np.floor),
     "Gather": _gather,
+    "Greater": _combined(np.greater),
     "Identity": _moved,
     "Max": _combined(np.maximum),
     "Min": _combined(np.minimum),
     "Mul": _combined(np.multiply),
     "Range": _range,
-    "ReduceProd": _product,
+    "ReduceMax": _reduced(np.maximum),
+    "ReduceMin": _reduced(np.minimum),
+    "ReduceProd": _reduced(np.multiply),
     "Reshape": _moved,
+    "Round": _rounded(np.rint),
     "Shape": lambda call, _: np.array(lengths(call), np.int64),
     "Size": lambda call, _: np.array(elements(call.shape(0)), np.int64),
     "Slice": lambda call, _: call.known(0)[slices(call)],

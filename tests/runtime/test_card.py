@@ -80,7 +80,7 @@ def test_a_missing_field_is_named(key: str) -> None:
         (spec(channels=4), "input.channels must be 1 or 3; received '4'"),
         (spec(fit="zoom"), "input.fit must be one of crop, stretch, pad"),
         (spec(filter="nearest"), "input.filter must be 'bilinear'"),
-        (spec(sizes="any"), "input.sizes must be 'fixed' .*upgrade edgecnn"),
+        (spec(sizes="most"), "input.sizes must be one of fixed, any .*upgrade edgecnn"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_rule(change: dict[str, object], message: str) -> None:

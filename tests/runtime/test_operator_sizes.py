@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx_bytes import attribute, nested, number, value_info, weight
 
+from edgecnn.errors import ModelError
 from edgecnn.scan import contents, operators, sizes, values
 
 Array = npt.NDArray[np.generic]
@@ -24,6 +25,10 @@ def floats(*shape: int) -> Array:
 
 def ints(*numbers: int) -> Array:
     return np.array(numbers, np.int64)
+
+
+def bytes_(*shape: int) -> Array:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,9 @@ TWO = [
     Case("MatMul", [floats(4), floats(4, 6)]),
     Case("MatMul", [floats(3, 4), floats(4)]),
     Case("MatMul", [floats(4), floats(4)]),
+    Case("MatMulInteger", [bytes_(2, 1, 3, 4), bytes_(5, 4, 6)]),
+    Case("MatMulInteger", [bytes_(3, 4), bytes_(2, 4, 6)]),
+    Case("MatMulInteger", [bytes_(2, 3, 4), bytes_(4, 6), np.uint8(3), np.uint8(1)]),
     Case("Einsum", [floats(3, 4, 5), floats(5, 2)], {"equation": "abc,cd->abd"}),
     Case("Einsum", [floats(3, 4, 5)], {"equation": "abc->a"}),
     Case(
@@ -245,11 +253,12 @@ def test_shapes_are_computed_as_onnx_runtime_computes_them(
     assert foretold(model, 1) == computed(model, None)
 
 
-def test_single_numbers_become_shapes_too() -> None:
+@pytest.mark.parametrize("compare", ["Equal", "Greater"])
+def test_single_numbers_become_shapes_too(compare: str) -> None:
     nodes = (
         onnx_bytes.node("Size", ["w"], "count")
-        + onnx_bytes.node("Equal", ["count", "count"], "same")
         + onnx_bytes.node("ReduceProd", ["w"], "product", attribute("keepdims", 0))
+        + onnx_bytes.node(compare, ["product" if compare == "Greater" else "count", "count"], "same")
         + onnx_bytes.node("Where", ["same", "product", "count"], "length")
         + onnx_bytes.node("Unsqueeze", ["length", "zero"], "shape")
         + onnx_bytes.node("ConstantOfShape", ["shape"], "o0")
@@ -259,7 +268,34 @@ def test_single_numbers_become_shapes_too() -> None:
     assert foretold(model, 1) == computed(model, None) == [(6,)]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("operator", "numbers"),
+    [("Floor", [2.9, 3]), ("Round", [2.5, 3.5]), ("ReduceMax", [2, 3]), ("ReduceMin", [2, 3]), ("Div", [7, 3])],
+)
+def test_a_shape_may_be_computed_in_floating_point(operator: str, numbers: list[float], kind: type[np.generic]) -> None:
+    graph = (
+        onnx_bytes.node(operator, ["w", "w"] if operator == "Div" else ["w"], "a")
+        + onnx_bytes.node("Cast", ["a"], "shape", attribute("to", 7))
+        + onnx_bytes.node("ConstantOfShape", ["shape"], "o0")
+    )
+    graph += weight("w", np.array(numbers, kind)) + nested(12, nested(1, "o0")) + nested(2, "g")
+    model = onnx_bytes.model(graph)
+    assert foretold(model, 1) == computed(model, None)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 2.0**63, -(2.0**64)])
+def test_a_number_that_processors_turn_into_different_integers_is_no_shape(number: float) -> None:
+    graph = onnx_bytes.node("Cast", ["w"], "shape", attribute("to", 7)) + onnx_bytes.node(
+        "ConstantOfShape", ["shape"], "o0"
+    )
+    graph += weight("w", np.array([number], np.float64)) + nested(12, nested(1, "o0")) + nested(2, "g")
+    with pytest.raises(ModelError, match="depend on the picture"):
+        foretold(onnx_bytes.model(graph), 1)
+
+
 def test_every_operator_that_is_known_was_compared() -> None:
     compared = {case.operator for case in CASES} | {operator for operator, _, _ in VALUES}
     assert set(operators.RULES) - compared == set()
-    assert set(values._FOLDS) - {operator for operator, _, _ in VALUES} == {"Equal", "ReduceProd", "Size", "Unsqueeze"}
+    others = {"Equal", "Floor", "Greater", "ReduceMax", "ReduceMin", "ReduceProd", "Round", "Size", "Unsqueeze"}
+    assert set(values._FOLDS) - {operator for operator, _, _ in VALUES} == others

@@ -270,6 +270,13 @@ def export(
         str | None,
         typer.Option(help="For a MODEL.keras: how pictures come to its size, crop, stretch or pad. Default: crop."),
     ] = None,
+    input: Annotated[
+        str,
+        typer.Option(
+            metavar="fixed|any",
+            help="fixed: the file takes pictures of the network's size; any: of any size, and scales them itself.",
+        ),
+    ] = "fixed",
     name: Annotated[str | None, typer.Option(help="Name in the model's card. Default: the file's.")] = None,
 ) -> None:
     """Turn a run into one ONNX file, the smallest that loses at most --max-drop points of accuracy, and prove it.
@@ -284,10 +291,12 @@ def export(
     start_keras("to export", backend="tensorflow")  # whatever it was trained with: tf2onnx converts TensorFlow
     from edgecnn_training.export import exporter
 
-    wish = exporter.Wish(quantize, max_drop, prove, target, explain, layers)
+    wish = exporter.Wish(quantize, max_drop, prove, target, explain, input, layers)
     if _is_keras_file(model):
         from edgecnn_training.export import foreign
 
+        if input != "fixed":
+            raise UsageError(f"--input {input} must go with a RUN; {model} is a file of Keras: leave it out")
         request = foreign.Request(model, labels, scale, offset, fit or "crop", data)
         foreign.export(request, output, wish=wish, name=name)
         return

@@ -14,7 +14,7 @@ import onnx
 from edgecnn.classifier import Classifier
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.calibrate import calibration_rows
-from edgecnn_training.export import container, dense, islands, layers, quantize, timing
+from edgecnn_training.export import container, dense, front, islands, layers, quantize, timing
 from edgecnn_training.export.container import Identity
 from edgecnn_training.export.convert import compact, half, tidy
 from edgecnn_training.export.gate import FLOAT16, FLOAT32, Standing
@@ -33,12 +33,14 @@ class Candidate:
     Attributes:
         path: Where it lies, in a temporary folder.
         graph: Its content.
+        network: The same without the part that brings pictures of any size to the network's.
         scheme: How it was made; for float32 and float16 only the name counts.
         validation: float32 ``(N, classes)``: what it says of the validation pictures.
     """
 
     path: Path
     graph: onnx.ModelProto
+    network: onnx.ModelProto
     scheme: Scheme
     validation: Floats
     milliseconds: float = float("nan")
@@ -149,7 +151,7 @@ class Workshop:
 
     def half(self, exact: Candidate) -> Candidate:
         """A candidate whose weights are kept as float16."""
-        return self._measured(half(exact.graph), Scheme(FLOAT16))
+        return self._measured(half(exact.network), Scheme(FLOAT16))
 
     def quantized(self, scheme: Scheme) -> Candidate:
         """A candidate in int8."""
@@ -170,9 +172,10 @@ class Workshop:
     def _measured(self, graph: onnx.ModelProto, scheme: Scheme) -> Candidate:
         """Write a graph with a provisional card and measure it on the validation pictures."""
         path = self.folder / f"{scheme.name.replace(' ', '-')}.onnx"
-        small = compact(graph)
-        container.write(path, small, self.identity, scheme.name.split()[0], {})
-        made = Candidate(path, small, scheme, np.empty((0, len(self.identity.labels)), np.float32))
+        spec, network = self.identity.input, compact(graph)
+        whole = compact(front.graft(network, spec)) if spec.sizes == "any" else network
+        container.write(path, whole, self.identity, scheme.name.split()[0], {})
+        made = Candidate(path, whole, network, scheme, np.empty((0, len(self.identity.labels)), np.float32))
         return replace(made, validation=made.scores(self.validation))
 
 

@@ -39,6 +39,7 @@ class Source:
         provenance: What the card says of where it is from, beside versions and date.
         data_hash: Of the data it is measured on; empty where there is none.
         leaked: How many of the held-out pictures it has learned from; None where nobody knows.
+        run: The run; None for a file of Keras.
     """
 
     normalization: Normalization
@@ -46,6 +47,7 @@ class Source:
     provenance: Mapping[str, Json]
     data_hash: str
     leaked: int | None
+    run: Run | None = None
 
     @classmethod
     def of_run(cls, run: Run, split: str) -> Source:
@@ -60,7 +62,7 @@ class Source:
         }
         provenance: dict[str, Json] = {"recipe": recipe, "data": data}
         leaked = health.known(run.path).get(split, 0)
-        return cls(info.normalization, info.complexity, provenance, info.data_hash, leaked)
+        return cls(info.normalization, info.complexity, provenance, info.data_hash, leaked, run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ import contextlib
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -22,7 +23,8 @@ from edgecnn.self_test import SelfTest
 from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
-from edgecnn_training.export import claims, container, gate, islands, layers, probes, shown
+from edgecnn_training.export import any_size, claims, container, gate, islands, layers, probes, shown
+from edgecnn_training.export.any_size import AnySize
 from edgecnn_training.export.bound import CONFIDENCE
 from edgecnn_training.export.candidates import Candidate, Workshop, timed
 from edgecnn_training.export.claims import Shipped, Source
@@ -35,6 +37,7 @@ from edgecnn_training.pictures import Floats, Images, Pictures
 from edgecnn_training.run import Run, write_text
 
 CHOICES = ("auto", "int8", "float16", "none")
+INPUTS: tuple[Literal["fixed", "any"], ...] = ("fixed", "any")
 PARITY_PICTURES = 512
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
@@ -52,6 +55,7 @@ class Wish:
         prove: Whether the upper bound of the loss must be within `max_drop`, and not only the measured loss.
         target: One of `gate.TARGETS`.
         explain: Whether the file tells where it looks, in a second output.
+        input: One of `INPUTS`: whether the file takes pictures of the network's size, or of any.
         layers: Whether to show what int8 does to each layer, and keep it in the run.
     """
 
@@ -60,6 +64,7 @@ class Wish:
     prove: bool = False
     target: str = "any"
     explain: bool = False
+    input: str = "fixed"
     layers: bool = False
 
 
@@ -111,16 +116,18 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
     """
     wish = wish or Wish()
     check_options(output, wish)
-    deliver(gather(run_path, data, model_name(name or output.stem), output), output, wish, keep=run_path)
+    material = gather(run_path, data, model_name(name or output.stem), output, wish.input)
+    deliver(material, output, wish, data, keep=run_path)
 
 
-def deliver(material: Material, output: Path, wish: Wish, *, keep: Path | None = None) -> None:
+def deliver(material: Material, output: Path, wish: Wish, data: str | None = None, *, keep: Path | None = None) -> None:
     """Convert, prove, choose and write; raises what `export` does.
 
     Args:
         material: The network and its pictures.
         output: The file to write.
         wish: What is asked for.
+        data: Where the data of a run lies now; None is where it lay.
         keep: The folder for ``layers.csv``, if there is one.
     """
     parameters = material.source.complexity.parameters
@@ -137,7 +144,8 @@ def deliver(material: Material, output: Path, wish: Wish, *, keep: Path | None =
         shipped = _choose(workshop, exact, material, keras_says, wish)
         if maps:
             shipped = maps.added_to(shipped)
-        _write(output, shipped, material)
+        proof = any_size.prove(shipped.candidate, material, data, folder) if wish.input == "any" else None
+        _write(output, shipped, material, proof)
     _finish(output, shipped, material, wish, workshop.layers)
 
 
@@ -145,6 +153,10 @@ def check_options(output: Path, wish: Wish) -> None:
     """Raise a UsageError for an option without meaning."""
     if wish.quantize not in CHOICES:
         raise UsageError(f"--quantize must be one of {', '.join(CHOICES)}; received {wish.quantize!r}")
+    if wish.input not in INPUTS:
+        raise UsageError(f"--input must be one of {', '.join(INPUTS)}; received {wish.input!r}")
+    if wish.explain and wish.input == "any":
+        raise UsageError("--explain must go with --input fixed; received --input any: leave out one of the two")
     if wish.target not in gate.TARGETS:
         raise UsageError(f"--target must be one of {', '.join(gate.TARGETS)}; received {wish.target!r}")
     if not (math.isfinite(wish.max_drop) and 0 <= wish.max_drop <= 100):
@@ -159,7 +171,9 @@ def check_options(output: Path, wish: Wish) -> None:
         raise UsageError(f"--output must lie in a folder that exists; make {output.absolute().parent} first")
 
 
-def gather(run_path: Path, location: str | None, name: str, output: Path = Path("model.onnx")) -> Material:
+def gather(
+    run_path: Path, location: str | None, name: str, output: Path = Path("model.onnx"), sizes: str = "fixed"
+) -> Material:
     """Read a run, its best network and its data; `output` must not lie among these."""
     run = Run.open(run_path)
     if locations.holds(location or run.info.data_location, output):
@@ -182,7 +196,7 @@ def gather(run_path: Path, location: str | None, name: str, output: Path = Path(
     return Material(
         source=Source.of_run(run, split),
         model=networks.with_temperature(network, temperature),
-        identity=Identity(name, run.info.labels, run.info.input),
+        identity=Identity(name, run.info.labels, replace(run.info.input, sizes=INPUTS[INPUTS.index(sizes)])),
         split=split,
         held_out=held_out,
         train=train,
@@ -332,12 +346,12 @@ def _self_test(candidate: Candidate, spec: InputSpec) -> SelfTest:
         return probes.self_test(classifier.scores, spec)
 
 
-def _write(output: Path, shipped: Shipped, material: Material) -> None:
+def _write(output: Path, shipped: Shipped, material: Material, proof: AnySize | None) -> None:
     """Write the chosen graph with its final card under a temporary name, open it once more, then rename it."""
     temporary = output.with_name(f".{output.name}.partial")
     candidate = shipped.candidate
     try:
-        more = claims.of(shipped, material)
+        more = claims.of(shipped, material) | ({} if proof is None else {"any_size": proof.to_json()})
         card = container.write(temporary, candidate.graph, material.identity, candidate.precision, more)
         with Classifier(temporary, device="cpu") as classifier:  # with its self-test
             assert classifier.card == card, "the card must be read as it was written"

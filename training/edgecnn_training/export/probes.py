@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edgecnn.card import InputSpec
-from edgecnn.self_test import SelfTest, picture
+from edgecnn.self_test import SelfTest, picture_of
 from edgecnn_training.pictures import Floats, Images
 
 COUNT, COUNT_LARGE = 12, 8
@@ -32,10 +32,17 @@ def self_test(scores: Scorer, spec: InputSpec) -> SelfTest:
         scores: uint8 ``(N, H, W, C)`` → float32 ``(N, classes)``, of the file that ships.
         spec: Size of its pictures.
     """
-    count = min(_TRIED, max(_FEWEST, _TRIED * _PIXELS // (spec.height * spec.width)))
-    rows = [scores(pictures(range(i, min(i + _BATCH, count)), spec)) for i in range(0, count, _BATCH)]
-    seeds = chosen(np.concatenate(rows), COUNT if spec.height * spec.width <= _LARGE else COUNT_LARGE)
+    tried = min(_TRIED, max(_FEWEST, _TRIED * _PIXELS // (spec.height * spec.width)))
+    count = COUNT if spec.height * spec.width <= _LARGE else COUNT_LARGE
+    # where any size is taken, even and odd seeds make pictures of another one: as many of each
+    groups = [range(0, tried, 2), range(1, tried, 2)] if spec.sizes == "any" else [range(tried)]
+    seeds = [seed for group in groups for seed in _best(scores, spec, group, count // len(groups))]
     return SelfTest.of(seeds, np.concatenate([scores(pictures([seed], spec)) for seed in seeds]))
+
+
+def _best(scores: Scorer, spec: InputSpec, seeds: range, count: int) -> list[int]:
+    rows = [scores(pictures(seeds[i : i + _BATCH], spec)) for i in range(0, len(seeds), _BATCH)]
+    return [seeds[place] for place in chosen(np.concatenate(rows), count)]
 
 
 def chosen(scores: Floats, count: int = COUNT) -> list[int]:
@@ -54,5 +61,5 @@ def chosen(scores: Floats, count: int = COUNT) -> list[int]:
 
 
 def pictures(seeds: Sequence[int], spec: InputSpec) -> Images:
-    """uint8 ``(N, H, W, C)`` of a network's size."""
-    return np.stack([picture(seed, spec.height, spec.width, spec.channels) for seed in seeds])
+    """uint8 ``(N, H, W, C)`` of the size that a network takes, or where it takes any, that of these seeds."""
+    return np.stack([picture_of(seed, spec) for seed in seeds])
