@@ -162,7 +162,9 @@ class Pictures:
     def _store(self, name: str, data: bytes) -> None:
         path, partial = os.path.join(self._folder, name), os.path.join(self._folder, f".{name}.partial")
         try:
-            with builtins.open(partial, "wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)  # left by a run that was killed, or a link to somewhere else, which is not followed
+            with builtins.open(partial, "xb") as file:
                 file.write(data)
             os.replace(partial, path)
         except OSError as error:
@@ -182,7 +184,9 @@ def stem_of(source: str) -> str:
         source: As the user named it: a path, ``-``, a camera, an address.
     """
     if "://" in source:
-        source = source.partition("?")[0].rpartition("@")[2]
+        place, _, query = source.partition("?")
+        # an @ behind a question mark: one of a query, or of a password that holds one, and then nothing here is safe
+        source = "" if "@" in query else place.rpartition("@")[2]
     last = source.replace("\\", "/").rstrip("/:").rpartition("/")[2]
     stem, dot, ending = last.rpartition(".")
     name = stem if dot and stem and len(ending) <= 5 else last

@@ -86,6 +86,9 @@ def test_equal_names_get_numbers_and_frames_of_a_feed_theirs(tmp_path: Path) -> 
         ("C:\\photos\\cat.jpg", "cat"),
         ("rtsp://user:secret@camera.local/live/1?token=secret", "1"),
         ("rtsp://user:secret@camera.local:554", "camera.local_554"),
+        ("rtsp://user:sec?ret@camera.local/live", "picture"),
+        ("rtsp://user:sec/ret@camera.local/live", "live"),
+        ("rtsp://camera.local/live?token=sec@ret", "picture"),
         ("pi:0", "pi_0"),
         ("what?.jpg", "what"),
         ("a.b.c.jpeg", "a.b.c"),
@@ -157,6 +160,16 @@ def test_a_link_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
     drawn(open_sinks([f"images:{tmp_path}/out?overwrite=1"]), result())
     assert not (tmp_path / "elsewhere.jpg").exists()
     assert (tmp_path / "out" / "cat-2.jpg").exists()
+
+
+def test_a_hidden_link_in_the_place_of_the_unfinished_picture_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / ".cat.jpg.partial").symlink_to(tmp_path / "mine.txt")
+    drawn(open_sinks([f"images:{tmp_path}/drawn"]), result())
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert os.listdir(tmp_path / "drawn") == ["cat.jpg"]
+    assert not (tmp_path / "drawn" / "cat.jpg").is_symlink()
 
 
 def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
