@@ -132,7 +132,7 @@ class Classifier:
         fitted = [self.fit(image) for image in decoded]
         if not explain:
             return [self.judge(row) for row in self.scores_of(fitted)]
-        each = zip(*self.explained(np.stack(fitted)), decoded, strict=True)
+        each = zip(*self.explained_of(fitted), decoded, strict=True)
         return [self.judge(row, Explanation(maps, self.region(*image.shape[:2]))) for row, maps, image in each]
 
     def judge(self, scores: Scores, explanation: Explanation | None = None) -> Prediction:
@@ -216,6 +216,13 @@ class Classifier:
                 f"{self.path}: {MAP} must be (N, h, w, classes); the model gave {maps.shape}: export it again"
             )
         return scores, maps
+
+    def explained_of(self, images: Sequence[Image]) -> tuple[Scores, Maps]:
+        """`explained` of pictures from `fit`; in one inference if all have one shape."""
+        if len({image.shape for image in images}) == 1:
+            return self.explained(np.stack(images))
+        scores, maps = zip(*(self.explained(image[np.newaxis]) for image in images), strict=True)
+        return np.concatenate(scores), np.concatenate(maps)
 
     def _explaining_session(self) -> Session:
         self.check_explains()

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-import numpy as np
-
 from edgecnn import plugins
 from edgecnn.classifier import MAP, Classifier
 from edgecnn.errors import ImageError, UsageError
@@ -101,7 +99,8 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1) -> Su
         source: From `open_source`.
         model: The model; it stays open.
         sinks: From `open_sinks`.
-        batch: Frames per inference. More is quicker on many cores or a GPU, and holds results back until it is full.
+        batch: Frames per inference. More is quicker on many cores or a GPU, and holds results back until it is full;
+            for a model that takes pictures of any size also the pictures, as large as they are.
 
     Raises:
         UsageError: `batch` below 1, or a sink wants to know where a model looked that does not tell.
@@ -205,7 +204,7 @@ def _judged(ready: Sequence[_Ready], model: Classifier, *, explain: bool) -> lis
     fitted = [item.fitted for item in ready]
     if not explain:
         return [model.judge(row) for row in model.scores_of(fitted)]
-    each = zip(*model.explained(np.stack(fitted)), ready, strict=True)
+    each = zip(*model.explained_of(fitted), ready, strict=True)
     return [model.judge(row, Explanation(maps, item.region)) for row, maps, item in each]
 
 

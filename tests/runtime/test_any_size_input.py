@@ -85,6 +85,25 @@ def test_pictures_of_different_sizes_are_predicted_in_their_order(opened: Callab
     assert model.scores(np.stack([pictures[0], pictures[2]])).shape == (2, 3)
 
 
+def test_pictures_of_different_sizes_are_explained_too_and_a_file_that_cannot_says_so(
+    opened: Callable[..., Classifier],
+) -> None:
+    pictures = [grey(200, 8, 8), grey(90, 30, 5), grey(10, 3, 9)]
+    with pytest.raises(UsageError, match="export it again, with `edgecnn export RUN --explain`"):
+        opened(graph()).predict_batch(pictures, explain=True)
+    places = (
+        node("Unsqueeze", ["logits", "sides"], "activation_map")
+        + weight("sides", np.array([1, 2], np.int64))
+        + onnx_bytes.value_info(12, "activation_map", onnx_bytes.FLOAT, ("N", 1, 1, 3))
+    )
+    model = opened(graph(places))
+    for one, other in zip(model.predict_batch(pictures, explain=True), pictures, strict=True):
+        np.testing.assert_array_equal(one.scores, model.predict(other).scores)
+        assert one.activation_map is not None
+        assert one.explanation is not None
+        assert one.explanation.region.bottom <= len(other)
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 0, 8, 3), (0, 8, 8, 3), (1, 8, 8, 4), (1, 8, 8, 2)])
 def test_scores_takes_pictures_only(opened: Callable[..., Classifier], shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"scores takes uint8 \(N, H, W, 1 or 3\); received uint8"):
