@@ -63,7 +63,7 @@ def test_it_says_what_the_fixed_file_says(any_file: Path, exported: dict[str, Pa
     assert whole.card.more["accuracy"] == fixed.card.more["accuracy"]
 
 
-def test_the_card_keeps_what_was_found(any_file: Path) -> None:
+def test_the_card_keeps_what_was_found(any_file: Path, exported: dict[str, Path]) -> None:
     card = Classifier(any_file).card
     found = card.more["any_size"]
     assert isinstance(found, dict)
@@ -71,6 +71,10 @@ def test_the_card_keeps_what_was_found(any_file: Path) -> None:
     assert [found[key] for key in ("n", "generated", "levels", "difference", "margins")] == [36, 18, 0, 0.0, []]
     test = card.more["self_test"]
     assert isinstance(test, dict)
+    how, fixed = (c.more["quantization"] for c in (card, Classifier(exported["int8"]).card))
+    assert isinstance(how, dict)
+    assert isinstance(fixed, dict)
+    assert how["float_operators"] == fixed["float_operators"], "of the network, not of what scales the picture"
     assert sorted(seed % 2 for seed in test["seeds"]) == [0] * 6 + [1] * 6  # pictures of two sizes
 
 

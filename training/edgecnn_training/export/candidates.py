@@ -68,8 +68,10 @@ class Candidate:
             return in_batches(classifier.scores, pictures.images, pictures.rows)
 
     def float_operators(self) -> dict[str, int]:
-        """What ONNX Runtime computes in float32 of a file of 8 bits; see `islands.float_operators`."""
-        return islands.float_operators(self.path, self.path.parent)
+        """What ONNX Runtime computes in float32 of a network of 8 bits; see `islands.float_operators`."""
+        alone = self.path.with_suffix(".alone.onnx")
+        onnx.save(self.network, str(alone))
+        return islands.float_operators(alone, alone.parent)
 
     def standing(self, exact: Candidate, truth: Indices) -> Standing:
         """How it stands before the test split is looked at."""

@@ -31,7 +31,7 @@ Million instructions of one inference (conv 5×5×32, pool, conv 5×5×64, pool,
 counted in an emulator, which knows no cache and no memory): Pi 3 and Pi 4 float32 6.12, U8S8 4.66, S8S8 5.15, U8U8
 7.06; Pi 5, which has dot products, float32 6.12, S8S8 2.41, U8S8 2.45. On CUDA int8 loses to float. Nothing was
 measured on a real board. ``host`` goes by the time measured here and by nothing else. What only `host` may get, on
-purpose: ``int8 full``, which an x86 CPU without VNNI computes wrongly (docs/decisions/0009), ``int8 fast``, which is
+purpose: ``int8 full``, which an x86 CPU without VNNI computes wrongly (docs/decisions/0010), ``int8 fast``, which is
 made of this machine's times, and ``int8 dense``, which holds an operator of ONNX Runtime's own whose speed on ARM
 nobody has measured.
 """
@@ -95,9 +95,10 @@ class Loss:
 
     def told(self) -> str:
         """In words, in percentage points."""
+        change = "gained" if self.measured < 0 else "lost"
         return (
-            f"lost {self.measured * 100:.2f}; with {self.n:,} pictures no more than {max(self.upper, 0) * 100:.1f} "
-            "points is proven"
+            f"{change} {abs(self.measured) * 100:.2f}; with {self.n:,} pictures no more than "
+            f"{max(self.upper, 0) * 100:.1f} points is proven"
         )
 
 

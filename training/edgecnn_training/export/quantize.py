@@ -2,7 +2,7 @@
 
 QDQ format, S8 weights, of which each output channel has a scale of its own unless asked otherwise. ``reduce_range``
 keeps the weights within 7 bits: on an x86 CPU without VNNI, U8×S8 products are added up in pairs in 16 bits and
-saturate otherwise (docs/decisions/0009 has what that does and what the bit costs).
+saturate otherwise (docs/decisions/0010 has what that does and what the bit costs).
 """
 
 from __future__ import annotations
