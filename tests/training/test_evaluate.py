@@ -40,6 +40,21 @@ def test_a_run_without_data_is_evaluated_on_its_own(edgecnn: Edgecnn, trained: P
     assert json.loads(edgecnn("evaluate", trained).out) == json.loads(edgecnn("evaluate", trained, shapes).out)
 
 
+def test_a_run_without_data_refuses_its_own_when_that_has_changed(
+    edgecnn: Edgecnn, trained: Path, shapes: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    run = shutil.copytree(trained, tmp_path / "run")
+    about = json.loads((run / "run.json").read_text())
+    about["data"]["location"] = str(data)
+    (run / "run.json").write_text(json.dumps(about))
+    assert edgecnn("evaluate", run).code == 0
+    next((data / "bar").iterdir()).unlink()
+    done = edgecnn("evaluate", run)
+    assert (done.code, done.out) == (3, "")
+    assert "1 of 180 pictures gone" in done.err
+
+
 def test_a_model_without_data_is_told_to_name_some(edgecnn: Edgecnn, exported: dict[str, Path]) -> None:
     done = edgecnn("evaluate", exported["int8"])
     assert (done.code, done.out) == (2, "")
@@ -145,6 +160,8 @@ def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, t
         (("RUN", "DATA", "--confusion", "DATA/bar/000.png"), 2, "--confusion must lie outside of the data"),
         (("RUN", "DATA", "--output", "x.txt"), 2, "--output must be a .csv file"),
         (("RUN", "--output", "DATA/x.csv"), 2, "--output must lie outside of the data"),
+        (("RUN", "--output", "RUN/splits.csv"), 2, "--output must not replace a file of a run"),
+        (("RUN", "DATA", "--confusion", "RUN/curves.png"), 2, "--confusion must not replace a file of a run"),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(

@@ -22,14 +22,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_mistakes_come_first_the_surest_on_top_and_any_name_survives(tmp_path: Path) -> None:
-    names = ["a.png", 'b, "c".png', "d\ne.png", "f\udcff.png"]
+    names = ["a\r.png", 'b, "c".png', "d\ne.png", "f\udcff.png"]
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]], np.float32)
     said = Said("test", names, np.array([0, 0, 0, 0]), scores)
     write(tmp_path / "p.csv", ("x", "y"), [said], 0.65)
     assert [tuple(row.values()) for row in rows_of(tmp_path / "p.csv")] == [
         ("d\ne.png", "test", "x", "y", "0.8000", "no"),
         ('b, "c".png', "test", "x", "y", "0.6000", "yes"),
-        ("a.png", "test", "x", "x", "0.9000", "no"),
+        ("a\r.png", "test", "x", "x", "0.9000", "no"),
         ("f\\udcff.png", "test", "x", "x", "0.7000", "no"),
     ]
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import inspect
+import io
+import itertools
 import os
 import re
 import unicodedata
@@ -172,9 +174,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+            # "\r\n" ends its lines, for only then it quotes both in a name; in the file "\n" does
+            buffer = io.StringIO(newline="")
+            writer = csv.writer(buffer, lineterminator="\r\n")
+            for row in itertools.chain([header], rows):
+                writer.writerow(row)
+                file.write(buffer.getvalue().removesuffix("\r\n") + "\n")
+                buffer.seek(0)
+                buffer.truncate()
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Indices, Pictures
 from edgecnn_training.predictions import Said
 from edgecnn_training.report import figures
-from edgecnn_training.run import Run
+from edgecnn_training.run import OWN_FILES, Run
 
 _SHOWN = 10  # rejected pictures that are named
 
@@ -89,10 +89,8 @@ def evaluate_command(model: str, data: str | None, options: Options) -> int:
     """
     _check_places(data, options)
     subject = _open(model, options.allow_any_op)
-    if data is None:
-        data = _own_location(subject)
-        _check_places(data, options)
     loaded = _load(data, subject, options)
+    data = data or loaded.survey.location
     split, keep = choose_split(subject, loaded)
     _refuse_leak(subject, loaded, keep, options.allow_leak)
     chosen = Pictures(loaded.images, loaded.rows[keep], _classes(subject, loaded)[keep])
@@ -125,28 +123,27 @@ def _check_places(data: str | None, options: Options) -> None:
             continue
         if file.suffix != suffix or file.is_dir() or not file.absolute().parent.is_dir():
             raise UsageError(f"{option} must be a {suffix} file in a folder that exists; received {str(file)!r}")
+        if file.name in OWN_FILES and (file.parent / "run.json").exists():
+            raise UsageError(f"{option} must not replace a file of a run; {file} is one: name another file")
         if data is not None and locations.holds(data, file):
             raise UsageError(f"{option} must lie outside of the data; {file} lies in {data}: name another file")
 
 
-def _own_location(subject: Subject) -> str:
-    """Where the data of a run lay.
-
-    Raises:
-        UsageError: The subject is a model file, which does not say.
-    """
-    if subject.run is None:
+def _load(data: str | None, subject: Subject, options: Options) -> Dataset:
+    """Read the data as the subject takes it, None for a run's own, and say what is wrong with it."""
+    spec = subject.input
+    if data is not None:
+        with screen.counter("reading") as seen:
+            size = (spec.height, spec.width)
+            loaded = load_dataset(data, size=size, channels=spec.channels, fit=spec.fit, progress=seen)
+    elif subject.run is not None:
+        data = subject.run.info.data_location
+        _check_places(data, options)
+        loaded = run_data.load_data_of(subject.run, None)
+    else:
         raise UsageError(
             f"a model file does not say where its pictures lie; name DATA: edgecnn evaluate {subject.name} photos/"
         )
-    return subject.run.info.data_location
-
-
-def _load(data: str, subject: Subject, options: Options) -> Dataset:
-    """Read the data as the subject takes it, and say what is wrong with it."""
-    spec = subject.input
-    with screen.counter("reading") as seen:
-        loaded = load_dataset(data, size=(spec.height, spec.width), channels=spec.channels, fit=spec.fit, progress=seen)
     for option, file in (("--confusion", options.confusion), ("--output", options.output)):
         if file is not None and _is_the_datas(file, data, loaded):
             raise UsageError(f"{option} must not replace a file of the data; {file} is one: name another file")

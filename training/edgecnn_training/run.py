@@ -8,6 +8,8 @@
       environment.json   versions, CPU, seed, git commit, command
       splits.csv         which picture is in which split
       rejected.csv       which pictures are not used, and why
+      predictions.csv    what was said of each held-out picture
+      layers.csv         what int8 does to each layer, where ``edgecnn export --layers`` was asked
       health.json        what is there twice in the data, and on which sides
       duplicates.csv  duplicates.png     pairs of such pictures, where there are any
       metrics.jsonl      a line per epoch
@@ -46,6 +48,11 @@ from edgecnn_training.recipe import Recipe
 
 SCHEMA = 1
 MIN_SIDE, MAX_SIDE = 20, 224
+OWN_FILES = frozenset(
+    {"confusion.png", "curves.png", "duplicates.csv", "duplicates.png", "layers.csv"}
+    | {"predictions.csv", "rejected.csv", "splits.csv"}
+)
+"""Tables and pictures of a run that no other command may replace."""
 _REMEDY = "put the file back as it was, or train again into a new --run"
 _PACKAGES = ("edgecnn", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow")
 
