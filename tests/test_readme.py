@@ -21,6 +21,7 @@ README = CHECKOUT / "README.md"
 DOCUMENTS = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)[^)]*\)|(?:src|href)=\"(?!\w+:)([^\"#]+)")
+PLACE = re.compile(r"\]\((?!\w+:)([^)#\s]*)#([^)\s]+)\)")
 MACHINE = re.compile(r"(?<![\w.:/-])/(?:work|root|home)/\S+")
 
 Options: TypeAlias = dict[str, set[str]]
@@ -103,6 +104,19 @@ def test_the_check_below_finds_what_is_wrong(commands: Options) -> None:
     assert wrong_words(["--version"], commands) == []
     assert wrong_words(["predict", "m", "-", "--no-such", "--epochs=3"], commands) == ["--no-such", "--epochs"]
     assert wrong_words(["trian", "a", "--run"], commands) == ["trian"]
+
+
+@each_document
+def test_places_that_are_linked_to_are_headings(document: Path) -> None:
+    for file, place in PLACE.findall(document.read_text(encoding="utf-8")):
+        target = (document.parent / file) if file else document
+        assert place in places(target), f"{document.name} links to {file}#{place}"
+
+
+def places(document: Path) -> set[str]:
+    """The names by which the headings of a document are linked to: small letters, hyphens for spaces, no marks."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @each_document

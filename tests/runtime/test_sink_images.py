@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import onnx_bytes
 import onnx_networks
 import pytest
 from command import Edgecnn
+from full_disk import files_of_at_most
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PILImage
@@ -39,17 +37,6 @@ def drawn(sink: Sink, *results: Result | ErrorResult) -> None:
     for item in results:
         sink.write(item)
     sink.close()
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """Writing more into a file fails, as on a full disk (the code is EFBIG instead of ENOSPC): nobody must be root."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # what files there are

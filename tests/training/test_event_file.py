@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +10,7 @@ from edgecnn_training.report.events import EventFile
 from edgecnn_training.report.hparams import flat
 from edgecnn_training.report.sheet import contact_sheet
 from event_files import crc32c, read_events, values
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """Writing more into a file fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from full_disk import files_of_at_most
 
 
 def test_the_checksum_of_the_reader_in_these_tests_is_that_of_the_standard() -> None:

@@ -10,8 +10,6 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import made
@@ -23,6 +21,7 @@ from edgecnn_training.cache import open_cache
 from edgecnn_training.dataset import survey
 from edgecnn_training.decoding import _threads
 from edgecnn_training.disk import scratch
+from full_disk import files_of_at_most
 from PIL import Image as PILImage
 
 start_keras("to test")
@@ -43,17 +42,6 @@ def encoded(picture: PILImage.Image, kind: str, **options: object) -> bytes:
 
 def animals(root: Path, each: int = 4) -> Path:
     return Path(made.write_folder(root, made.animals(each)))
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """Writing more into a file fails, as on a full disk (the code is EFBIG instead of ENOSPC): nobody must be root."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # folders
