@@ -30,7 +30,6 @@ import math
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from commands import edgecnn
 from edgecnn_training.accuracy import Z95, wilson
 from edgecnn_training.dataset import content_hash, read
 from edgecnn_training.examples import Example
@@ -161,15 +161,6 @@ def run_fold(folder: Path, pictures: Sequence[Picture], chosen: Sequence[str], o
             if split == "test":
                 right[picture.name] = classifier.predict(folder / "pictures" / picture.file).label == picture.label
     return Fold(right, told["float_top1"], trained["validation_top1"], told["precision"], seconds, parameters)
-
-
-def edgecnn(*arguments: object) -> dict[str, object]:
-    """Run a command and take its last JSON line."""
-    done = subprocess.run([sys.executable, "-m", "edgecnn", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"edgecnn {' '.join(map(str, arguments))} failed:\n{done.stderr}")
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:

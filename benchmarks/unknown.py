@@ -19,14 +19,13 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from commands import edgecnn
 from edgecnn_training.accuracy import wilson
 
 from edgecnn import Classifier
@@ -35,15 +34,6 @@ from edgecnn.self_test import picture
 
 MADE = 1000
 _BATCH = 100
-
-
-def edgecnn(*arguments: object) -> dict[str, object]:
-    """Run a command and take its last JSON line."""
-    done = subprocess.run([sys.executable, "-m", "edgecnn", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"edgecnn {' '.join(map(str, arguments))} failed:\n{done.stderr}")
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def made(spec: InputSpec) -> dict[str, np.ndarray]:
