@@ -272,3 +272,15 @@ def test_labels_are_read_from_files_of_windows_and_for_a_single_output(tmp_path:
     (tmp_path / "labels.txt").write_text("a\nb\nc")
     with pytest.raises(UsageError, match="one output, for which there are two labels"):
         beside.read_labels(tmp_path / "labels.txt", 1)
+
+
+@pytest.mark.parametrize(("name", "code", "message"), [("gone.keras", 3, "does not exist"), ("notes.txt", 4, "zip")])
+def test_what_is_no_file_of_keras_is_told_before_anything_is_asked_for(
+    edgecnn: Edgecnn, tmp_path: Path, name: str, code: int, message: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("a text")
+    done = edgecnn("export", tmp_path / name, "-o", tmp_path / "m.onnx")
+    assert (done.code, done.out) == (code, "")
+    assert "a network to export must be a .keras file" in done.err
+    assert message in done.err
+    assert not (tmp_path / "m.onnx").exists()

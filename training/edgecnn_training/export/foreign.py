@@ -75,6 +75,7 @@ def export(request: Request, output: Path, *, wish: Wish | None = None, name: st
 def _check(request: Request, output: Path, wish: Wish) -> None:
     if request.fit not in FITS:
         raise UsageError(f"--fit must be one of {', '.join(FITS)}; received {request.fit!r}")
+    keras_file.check_kind(request.path)
     if request.labels is None:
         raise UsageError(
             "a .keras file does not name its labels; --labels labels.txt must, one on each line, in the order of the "

@@ -53,6 +53,7 @@ def read(path: Path) -> KerasFile:
         SourceError: It does not exist or cannot be read.
         ModelError: No whole ``.keras`` file, or a network that edgecnn cannot take; the message names the layer.
     """
+    check_kind(path)
     try:
         return _read(path)
     except ModelError as error:
@@ -60,7 +61,6 @@ def read(path: Path) -> KerasFile:
 
 
 def _read(path: Path) -> KerasFile:
-    _check_kind(path)
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -82,27 +82,41 @@ def _read(path: Path) -> KerasFile:
     return KerasFile(model, sha256, version)
 
 
-def _check_kind(path: Path) -> None:
-    """Say what a file is that is no ``.keras`` file, and what to do about it."""
+def check_kind(path: Path) -> None:
+    """Say what a file is that is no ``.keras`` file, and what to do about it.
+
+    Raises:
+        SourceError: It does not exist or cannot be read.
+        ModelError: It is something else.
+    """
     rule = "a network to export must be a .keras file"
-    if path.is_dir():
-        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
-        raise ModelError(f"{rule}; this is {what}: {_AGAIN}")
     if not path.exists():
         raise SourceError(f"{rule}; {str(path)!r} does not exist: check the path")
+    try:
+        what = _other_kind(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+    if what:
+        raise ModelError(f"{path}: {rule}{what}")
+
+
+def _other_kind(path: Path) -> str:
+    """How the sentence goes on where a file is none; empty where it may be one."""
+    if path.is_dir():
+        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
+        return f"; this is {what}: {_AGAIN}"
     if path.name.endswith(".weights.h5"):
-        raise ModelError(f"{rule}; this holds weights without a network: load them into it and save the whole")
+        return "; this holds weights without a network: load them into it and save the whole"
     with path.open("rb") as file:
         begins = file.read(len(_HDF5))
     if begins == _HDF5:
-        raise ModelError(
-            f"{rule}; this is the older HDF5 format: keras.saving.load_model('old.h5', compile=False)"
-            ".save('model.keras') turns it into one"
+        return (
+            "; this is the older HDF5 format: keras.saving.load_model('old.h5', compile=False).save('model.keras') "
+            "turns it into one"
         )
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"{rule}, which is a zip archive; this is none, or only a part of one: copy it anew")
-    if path.suffix != ".keras":
-        raise ModelError(f"{rule}, and its name must end so; if it is one, rename it")
+        return ", which is a zip archive; this is none, or only a part of one: copy it anew"
+    return "" if path.suffix == ".keras" else ", and its name must end so; if it is one, rename it"
 
 
 def _description(path: Path) -> tuple[object, str]:
