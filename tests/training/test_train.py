@@ -6,7 +6,6 @@ import csv
 import importlib.util
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from command import Edgecnn
 from edgecnn_training.backend import start_keras
+from full_disk import files_of_at_most
 from PIL import Image as PILImage
 from shapes import LABELS, write_shapes
 
@@ -227,12 +227,8 @@ def test_a_very_first_loss_that_is_no_number_is_not_put_down_to_the_learning_rat
 
 def test_a_trial_of_the_network_on_a_full_disk_offers_no_resume(edgecnn: Edgecnn, shapes: Path, tmp_path: Path) -> None:
     assert edgecnn("train", shapes, "--run", tmp_path / "before", *QUICK).code == 0  # the pictures are in the cache
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
-    try:
+    with files_of_at_most(1_000):
         done = edgecnn("train", shapes, "--run", tmp_path / "run", *QUICK)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.code == 3
     assert "temporary files must be written to train; File too large" in done.err
     assert "free some space, or set TMPDIR to a folder on a larger disk" in done.err
