@@ -13,25 +13,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from commands import train
 
 OPTIONS = ("--no-tensorboard", "--tensorboard")
 QUICK_DEMO = ("glyphs", "--recipe", "glyphs", "--epochs", "2")
-
-
-def train(run: Path, option: str, words: list[str]) -> tuple[float, float]:
-    """Train once; seconds on the clock, and of the processor."""
-    command = [sys.executable, "-m", "edgecnn", "train", *words, "--run", str(run), option]
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"this command failed: {' '.join(command)}")
-    return time.monotonic() - began, used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -45,10 +33,11 @@ def main() -> None:
     print("edgecnn train", *arguments.words)
     times: dict[str, list[tuple[float, float]]] = {option: [] for option in OPTIONS}
     with tempfile.TemporaryDirectory() as folder:
-        train(Path(folder) / "warm", OPTIONS[0], arguments.words)  # reads the data for the first time
+        train(Path(folder) / "warm", [*arguments.words, OPTIONS[0]])  # reads the data for the first time
         for number in range(arguments.runs):
             for option in OPTIONS if number % 2 == 0 else OPTIONS[::-1]:
-                times[option].append(train(Path(folder) / f"{number}{option}", option, arguments.words))
+                taken = train(Path(folder) / f"{number}{option}", [*arguments.words, option])
+                times[option].append((taken.clock, taken.user + taken.system))
                 print(f"  {option:17} {times[option][-1][0]:6.1f} s, {times[option][-1][1]:6.1f} s of the processor")
         files = [path for path in (Path(folder) / "0--tensorboard" / "tensorboard").rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from edgecnn.errors import MissingExtraError, UsageError, needs
 from edgecnn_training.disk import check_temporary
 from edgecnn_training.homes import keep_home_clean
+from edgecnn_training.memory import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def start_keras(purpose: str, backend: str | None = None) -> None:
-    """Import Keras.
+    """Import Keras, with the memory allocator set for training.
 
     Args:
         purpose: Completes "is needed …" where Keras is missing: ``"to train"``.
@@ -35,6 +36,7 @@ def start_keras(purpose: str, backend: str | None = None) -> None:
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_home_clean()
+    keep_freed_memory()
     check_temporary(purpose)
     with _muted_start():
         if chosen == "tensorflow":
