@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     asked = parser.parse_args()
     start_keras("to export", backend="tensorflow")
-    from edgecnn_training.export import exporter
     from edgecnn_training.export.candidates import Workshop, timed
     from edgecnn_training.export.convert import to_onnx
+    from edgecnn_training.export.material import of_run
 
     for run in asked.runs:
         with tempfile.TemporaryDirectory(prefix="edgecnn-candidates-") as folder:
-            material = exporter.gather(run, None, run.name)
+            material = of_run(run, None, run.name)
             workshop = Workshop(Path(folder), material.identity, material.train, material.validation)
             exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
             picture = np.asarray(material.parity.images[material.parity.rows[:1]])

@@ -46,9 +46,10 @@ def made(run: Path, folder: Path) -> tuple[dict[str, dict[str, object]], np.ndar
     from edgecnn_training.export.claims import Shipped, of
     from edgecnn_training.export.convert import to_onnx
     from edgecnn_training.export.dense import large
+    from edgecnn_training.export.material import of_run
     from edgecnn_training.export.quantize import Scheme, load
 
-    material = exporter.gather(run, None, run.name)
+    material = of_run(run, None, run.name)
     workshop = Workshop(folder, material.identity, material.train, material.validation)
     exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
     schemes, dense = [Scheme("int8"), Scheme("int8 full", full_range=True)], large(load(folder / "folded.onnx").graph)

@@ -20,9 +20,10 @@ start_keras("to test")
 
 import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop  # noqa: E402
-from edgecnn_training.export import exporter, gate  # noqa: E402
+from edgecnn_training.export import gate  # noqa: E402
 from edgecnn_training.export.candidates import Workshop  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
+from edgecnn_training.export.material import of_run  # noqa: E402
 from edgecnn_training.run import Run  # noqa: E402
 
 from edgecnn import Classifier  # noqa: E402
@@ -35,7 +36,7 @@ def test_every_candidate_gives_the_same_scores_with_the_oldest_supported_onnx_ru
 ) -> None:
     if not FLOOR.is_dir():
         pytest.skip(f"needs the oldest ONNX Runtime in {FLOOR}; scripts/test puts it there")
-    material = exporter.gather(trained, None, "shapes")
+    material = of_run(trained, None, "shapes")
     workshop = Workshop(tmp_path, material.identity, material.train, material.validation)
     exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
     images = images_of(shapes)

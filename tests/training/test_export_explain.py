@@ -24,6 +24,7 @@ from edgecnn_training.class_maps import pooled_head  # noqa: E402
 from edgecnn_training.export import container, explain, exporter  # noqa: E402
 from edgecnn_training.export.container import Identity  # noqa: E402
 from edgecnn_training.export.convert import compact, half, to_onnx  # noqa: E402
+from edgecnn_training.export.material import of_run  # noqa: E402
 from edgecnn_training.pictures import Normalization  # noqa: E402
 
 from edgecnn import Classifier, plugins, prescan  # noqa: E402
@@ -58,6 +59,22 @@ def keras_grad_cam(network: keras.Model, pixels: np.ndarray, label: int) -> np.n
     return np.maximum(shown, 0) / shown.max()
 
 
+def test_a_file_of_any_size_tells_the_same_of_the_scaled_picture(
+    explained: dict[str, Path], trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "any.onnx"
+    wish = exporter.Wish("none", explain=True, input="any")
+    exporter.export(trained, path, wish=wish, data=None, name="shapes")
+    pictures = [np.random.default_rng(0).integers(0, 256, size, np.uint8) for size in [(20, 20), (70, 31), (3, 90)]]
+    with Classifier(path) as whole, Classifier(explained["float32"]) as fixed:
+        for picture in pictures:
+            ours, theirs = (one.predict(picture, explain=True).explanation for one in (whole, fixed))
+            assert ours is not None
+            assert theirs is not None
+            np.testing.assert_array_equal(ours.maps, theirs.maps)
+            assert ours.region == theirs.region
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_file_has_two_outputs_a_right_card_and_known_operators(explained: dict[str, Path], precision: str) -> None:
     path = explained[precision]
@@ -90,7 +107,7 @@ def test_scores_and_self_test_are_those_of_the_file_without_it(
 def test_float32_maps_are_keras_grad_cam_within_1e_4_and_int8_near(
     explained: dict[str, Path], trained: Path, shapes: Path
 ) -> None:
-    material = exporter.gather(trained, None, "shapes")
+    material = of_run(trained, None, "shapes")
     images = images_of(shapes)[::6]
     for precision, limit in (("float32", 1e-4), ("int8", 0.2)):
         scores, maps = Classifier(explained[precision]).explained(images)
@@ -108,7 +125,7 @@ def test_float32_maps_are_keras_grad_cam_within_1e_4_and_int8_near(
 def test_the_weights_of_the_map_stay_float32_and_are_those_at_the_temperature(
     explained: dict[str, Path], trained: Path
 ) -> None:
-    kernel = exporter.gather(trained, None, "shapes").model.layers[-1].get_weights()[0]
+    kernel = of_run(trained, None, "shapes").model.layers[-1].get_weights()[0]
     for path in explained.values():
         weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
         assert weights["map_kernel"].dtype == np.float32

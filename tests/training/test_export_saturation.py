@@ -21,6 +21,7 @@ from edgecnn_training.export.candidates import Workshop  # noqa: E402
 from edgecnn_training.export.claims import Shipped, of  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
 from edgecnn_training.export.gate import Standing  # noqa: E402
+from edgecnn_training.export.material import of_run  # noqa: E402
 from edgecnn_training.export.quantize import Scheme  # noqa: E402
 
 from edgecnn import Classifier  # noqa: E402
@@ -33,7 +34,7 @@ SCHEMES = (Scheme("int8"), Scheme("int8 full", full_range=True))
 def files(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An int8 file with weights of 7 bits and one with all 8, each with its card and self-test."""
     folder = tmp_path_factory.mktemp("saturation")
-    material = exporter.gather(trained, None, "shapes")
+    material = of_run(trained, None, "shapes")
     workshop = Workshop(folder, material.identity, material.train, material.validation)
     exact = workshop.exact(to_onnx(material.model, material.identity.input, material.source.normalization))
     before = exact.scores(material.held_out)

@@ -78,6 +78,24 @@ def test_with_pictures_it_is_quantised_measured_and_used_like_any_other(
     assert edgecnn("evaluate", model, learned / "shapes").code == 3  # its ranges were chosen on these pictures
 
 
+@pytest.mark.parametrize("pictures", [True, False])
+def test_it_may_take_pictures_of_any_size(edgecnn: Edgecnn, learned: Path, tmp_path: Path, pictures: bool) -> None:
+    data = ("--data", learned / "shapes") if pictures else ()
+    named = ("--labels", learned / "labels.txt", *data, *OPTIONS, "--quantize", "none", "--fit", "pad")
+    for model, more in (("any.onnx", ("--input", "any")), ("fixed.onnx", ())):
+        done = edgecnn("export", learned / "shapes.keras", *named, *more, "-o", tmp_path / model)
+        assert done.code == 0, done.err
+        if more:
+            seen = "36 pictures of 19 sizes (18" if pictures else "1,024 generated pictures of"
+            assert f"any size: {seen}" in done.err
+    whole, fixed = Classifier(tmp_path / "any.onnx"), Classifier(tmp_path / "fixed.onnx")
+    noise = np.random.default_rng(1)
+    for size in (SIDE, SIDE, 3), (90, 31, 3), (17, 140, 3), (1, 1, 3):
+        picture = noise.integers(0, 256, size, np.uint8)
+        np.testing.assert_array_equal(whole.predict(picture).scores, fixed.predict(picture).scores)
+    assert whole.card.input.sizes == "any"
+
+
 def test_without_pictures_it_is_half_as_large_and_claims_no_accuracy(
     edgecnn: Edgecnn, learned: Path, tmp_path: Path
 ) -> None:

@@ -295,8 +295,6 @@ def export(
     if _is_keras_file(model):
         from edgecnn_training.export import foreign
 
-        if input != "fixed":
-            raise UsageError(f"--input {input} must go with a RUN; {model} is a file of Keras: leave it out")
         request = foreign.Request(model, labels, scale, offset, fit or "crop", data)
         foreign.export(request, output, wish=wish, name=name)
         return

@@ -122,6 +122,12 @@ def names(data: Dataset, codes: Codes, split: str) -> list[str]:
     return [data.records[int(i)].name for i in np.flatnonzero(codes == SPLITS.index(split))]
 
 
+def hashes(data: Dataset, codes: Codes, split: str) -> frozenset[bytes]:
+    """The content hashes of a split's pictures."""
+    wanted = SPLITS.index(split)
+    return frozenset(record.content_hash for record, code in zip(data.records, codes, strict=True) if code == wanted)
+
+
 def held_out(data: Dataset, codes: Codes) -> tuple[str, Pictures]:
     """The split that a run's accuracy is reported on: test, or validation where the data gives no test split."""
     for split in ("test", "validation"):

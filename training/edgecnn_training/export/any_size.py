@@ -1,13 +1,14 @@
 """Proof that a file which takes pictures of any size says what it would say of the same pictures brought to its size.
 
-The pictures are those of the held-out split as they lie in the data, decoded and not yet scaled. Each goes both ways:
-through `edgecnn.preprocess.fit_image` into the network alone, and as it is into the file that ships.
+The pictures are those of the held-out split as they lie in the data, decoded and not yet scaled; generated ones where
+there is no data. Each goes both ways: through `edgecnn.preprocess.fit_image` into the network alone, and as it is into
+the file that ships.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from edgecnn.decode import decode
 from edgecnn.errors import ImageError, ModelError
 from edgecnn.frames import Image
 from edgecnn.preprocess import fit_image
-from edgecnn_training import screen, splits
+from edgecnn_training import screen
 from edgecnn_training.dataset import content_hash, read
 from edgecnn_training.examples import Example
 from edgecnn_training.export import container, front
@@ -31,7 +32,7 @@ from edgecnn_training.export.candidates import Candidate
 from edgecnn_training.export.convert import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
-    from edgecnn_training.export.exporter import Material
+    from edgecnn_training.export.material import Material
 
 PICTURES = 512
 MOST_FLIPS, MOST_MARGIN, MOST_LEVELS = 0.001, 0.02, 1
@@ -62,25 +63,24 @@ class AnySize:
         """What the card keeps."""
         return {**dataclasses.asdict(self), "margins": list(self.margins)}
 
-    def told(self) -> str:
-        """In words."""
+    def told(self, kind: str) -> str:
+        """In words; `kind` says what the pictures are."""
         sizes = f"{self.sizes:,} sizes" if self.sizes != 1 else "one size"
         made = f" ({self.generated:,} scaled for this, since all have the network's)" if self.generated else ""
         flips = f"{len(self.margins)} labels changed"
         flips += f" (margins up to {max(self.margins):.3f})" if self.margins else ""
         return (
-            f"{self.n:,} pictures of {sizes}{made}, largest difference {self.levels} of 255 in a pixel, "
+            f"{self.n:,} {kind} of {sizes}{made}, largest difference {self.levels} of 255 in a pixel, "
             f"{self.difference:.1e} in a score, {flips}"
         )
 
 
-def prove(candidate: Candidate, material: Material, location: str | None, folder: Path) -> AnySize:
+def prove(candidate: Candidate, material: Material, folder: Path) -> AnySize:
     """Compare both ways on up to `PICTURES` pictures, and tell of it.
 
     Args:
         candidate: The file, in a temporary folder.
-        material: The run.
-        location: Where its data lies now; None is where it lay.
+        material: The network and its pictures.
         folder: For the network alone.
 
     Raises:
@@ -90,18 +90,19 @@ def prove(candidate: Candidate, material: Material, location: str | None, folder
     alone = folder / "network-alone.onnx"
     identity = dataclasses.replace(material.identity, input=spec)
     container.write(alone, candidate.network, identity, candidate.precision, {})
-    pictures = list(_as_they_lie(material, location))
+    pictures = list(material.as_they_lie())
     own = sum(picture.shape[:2] == (spec.height, spec.width) for picture in pictures)
     generated = [_scaled(picture, seed) for seed, picture in enumerate(pictures)] if own == len(pictures) else []
     proof = _compared(alone, candidate.path, [*pictures, *generated], spec)
     proof = dataclasses.replace(proof, generated=len(generated))
+    told = proof.told("pictures" if len(material.held_out) else "generated pictures")
     if proof.levels > MOST_LEVELS or len(proof.margins) > max(1, MOST_FLIPS * proof.n) or _worst(proof) >= MOST_MARGIN:
         raise ModelError(
             f"pictures scaled in the file must be within {MOST_LEVELS} grey level of Pillow's, and only labels whose "
-            f"scores are within {MOST_MARGIN:g} may change; {proof.told()}: nothing was written. Export with "
+            f"scores are within {MOST_MARGIN:g} may change; {told}: nothing was written. Export with "
             "--input fixed, and please report this with the versions of Pillow and ONNX Runtime"
         )
-    screen.say(f"any size: {proof.told()}")
+    screen.say(f"any size: {told}")
     return proof
 
 
@@ -137,23 +138,26 @@ def scaler(spec: InputSpec) -> bytes:
     return written
 
 
-def _as_they_lie(material: Material, location: str | None) -> Iterator[Image]:
-    """Up to `PICTURES` different pictures of the held-out split, decoded."""
-    run = material.source.run
-    assert run is not None, "files of Keras are refused before"
-    sides, seen = splits.read_sides(run.splits), set[bytes]()
-    for item in read(location or run.info.data_location):
+def as_they_lie(location: str, wanted: Container[bytes]) -> Iterator[Image]:
+    """Up to `PICTURES` different pictures of a data set, decoded and not scaled.
+
+    Args:
+        location: Of the data set.
+        wanted: The content hashes of the pictures that may be taken.
+    """
+    seen = set[bytes]()
+    for item in read(location):
         if len(seen) == PICTURES:
             return
         if not isinstance(item, Example):
             continue
         digest = content_hash(item.image)
-        if material.split not in sides.get(digest, ()) or digest in seen:
+        if digest not in wanted or digest in seen:
             continue
         try:
             picture = decode(item.image) if isinstance(item.image, bytes) else item.image
         except ImageError:
-            continue  # the run has left it out as well
+            continue  # it has changed since
         seen.add(digest)
         yield picture
 

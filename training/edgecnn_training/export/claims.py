@@ -24,7 +24,7 @@ from edgecnn_training.pictures import Floats, Normalization
 from edgecnn_training.run import Run, versions
 
 if TYPE_CHECKING:
-    from edgecnn_training.export.exporter import Material
+    from edgecnn_training.export.material import Material
 
 MIN_ONNXRUNTIME = "1.24"
 

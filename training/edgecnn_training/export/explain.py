@@ -40,7 +40,7 @@ from edgecnn_training.pictures import Floats, Indices, Pictures
 if TYPE_CHECKING:
     import onnx
 
-    from edgecnn_training.export.exporter import Material
+    from edgecnn_training.export.material import Material
 
 LIMIT = 1e-4
 """Largest difference between the float32 file's maps and Keras's Grad-CAM, both from 0 to 1; 1e-6 is usual."""

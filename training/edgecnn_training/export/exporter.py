@@ -9,36 +9,32 @@ import contextlib
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import keras
 import numpy as np
 
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, ModelError, SinkError, UsageError
 from edgecnn.self_test import SelfTest
-from edgecnn_training import confidence, locations, loop, networks, run_data, screen
+from edgecnn_training import loop, screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.disk import scratch
 from edgecnn_training.export import any_size, claims, container, gate, islands, layers, probes, shown
 from edgecnn_training.export.any_size import AnySize
 from edgecnn_training.export.bound import CONFIDENCE
 from edgecnn_training.export.candidates import Candidate, Workshop, timed
-from edgecnn_training.export.claims import Shipped, Source
-from edgecnn_training.export.container import Identity
+from edgecnn_training.export.claims import Shipped
 from edgecnn_training.export.convert import to_onnx
 from edgecnn_training.export.explain import Maps
 from edgecnn_training.export.gate import Loss
 from edgecnn_training.export.layers import Layer
-from edgecnn_training.pictures import Floats, Images, Pictures
-from edgecnn_training.run import Run, write_text
+from edgecnn_training.export.material import INPUTS, Material, of_run
+from edgecnn_training.pictures import Floats, Images
+from edgecnn_training.run import write_text
 
 CHOICES = ("auto", "int8", "float16", "none")
-INPUTS: tuple[Literal["fixed", "any"], ...] = ("fixed", "any")
-PARITY_PICTURES = 512
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
 _SCRATCH_BYTES = 1 << 20
@@ -68,35 +64,6 @@ class Wish:
     layers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """A network, read for export, with the pictures to export it by.
-
-    Attributes:
-        source: Where it is from.
-        model: The network, with the temperature in its last layer; normalised pictures → logits.
-        identity: What the card will say.
-        split: Name of the split that it is measured on.
-        held_out: The pictures of that split; none where there is no data, then nothing is measured.
-        train: The training pictures, or none.
-        validation: The validation pictures, or none.
-        parity: Pictures on which the float32 file is compared with Keras.
-        temperature: What the logits are divided by.
-        ece_before: Expected calibration error without it.
-    """
-
-    source: Source
-    model: keras.Model
-    identity: Identity
-    split: str
-    held_out: Pictures
-    train: Pictures
-    validation: Pictures
-    parity: Pictures
-    temperature: float
-    ece_before: float
-
-
 def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str | None, name: str | None) -> None:
     """Export the best checkpoint of a run.
 
@@ -116,18 +83,17 @@ def export(run_path: Path, output: Path, *, wish: Wish | None = None, data: str 
     """
     wish = wish or Wish()
     check_options(output, wish)
-    material = gather(run_path, data, model_name(name or output.stem), output, wish.input)
-    deliver(material, output, wish, data, keep=run_path)
+    material = of_run(run_path, data, model_name(name or output.stem), output, wish.input)
+    deliver(material, output, wish, keep=run_path)
 
 
-def deliver(material: Material, output: Path, wish: Wish, data: str | None = None, *, keep: Path | None = None) -> None:
+def deliver(material: Material, output: Path, wish: Wish, *, keep: Path | None = None) -> None:
     """Convert, prove, choose and write; raises what `export` does.
 
     Args:
         material: The network and its pictures.
         output: The file to write.
         wish: What is asked for.
-        data: Where the data of a run lies now; None is where it lay.
         keep: The folder for ``layers.csv``, if there is one.
     """
     parameters = material.source.complexity.parameters
@@ -144,7 +110,7 @@ def deliver(material: Material, output: Path, wish: Wish, data: str | None = Non
         shipped = _choose(workshop, exact, material, keras_says, wish)
         if maps:
             shipped = maps.added_to(shipped)
-        proof = any_size.prove(shipped.candidate, material, data, folder) if wish.input == "any" else None
+        proof = any_size.prove(shipped.candidate, material, folder) if wish.input == "any" else None
         _write(output, shipped, material, proof)
     _finish(output, shipped, material, wish, workshop.layers)
 
@@ -155,8 +121,6 @@ def check_options(output: Path, wish: Wish) -> None:
         raise UsageError(f"--quantize must be one of {', '.join(CHOICES)}; received {wish.quantize!r}")
     if wish.input not in INPUTS:
         raise UsageError(f"--input must be one of {', '.join(INPUTS)}; received {wish.input!r}")
-    if wish.explain and wish.input == "any":
-        raise UsageError("--explain must go with --input fixed; received --input any: leave out one of the two")
     if wish.target not in gate.TARGETS:
         raise UsageError(f"--target must be one of {', '.join(gate.TARGETS)}; received {wish.target!r}")
     if not (math.isfinite(wish.max_drop) and 0 <= wish.max_drop <= 100):
@@ -169,42 +133,6 @@ def check_options(output: Path, wish: Wish) -> None:
         raise UsageError(f"--output must be a file; {output} is a folder: name a file in it")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output must lie in a folder that exists; make {output.absolute().parent} first")
-
-
-def gather(
-    run_path: Path, location: str | None, name: str, output: Path = Path("model.onnx"), sizes: str = "fixed"
-) -> Material:
-    """Read a run, its best network and its data; `output` must not lie among these."""
-    run = Run.open(run_path)
-    if locations.holds(location or run.info.data_location, output):
-        raise UsageError(f"--output must lie outside of the data; {output} lies in it: name another file")
-    best, network = networks.load_best(run)
-    data = run_data.load_data_of(run, location)
-    codes = run_data.codes_of(run, data)
-    split, held_out = run_data.held_out(data, codes)
-    train = run_data.pictures(data, codes, "train")
-    ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
-    screen.say(f"{run.path}  {run.info.recipe.arch}, checkpoint of epoch {best.state.epoch}")
-    if told := networks.unfinished(run):
-        screen.say(f"note: the run is not finished, {told}")
-    validation = run_data.pictures(data, codes, "validation")
-    scorer = loop.keras_scorer(network, run.info.normalization)
-    temperature = confidence.fit_temperature(
-        in_batches(scorer, validation.images, validation.rows), validation.class_index
-    )
-    before = confidence.ece(in_batches(scorer, held_out.images, held_out.rows), held_out.class_index)
-    return Material(
-        source=Source.of_run(run, split),
-        model=networks.with_temperature(network, temperature),
-        identity=Identity(name, run.info.labels, replace(run.info.input, sizes=INPUTS[INPUTS.index(sizes)])),
-        split=split,
-        held_out=held_out,
-        train=train,
-        validation=validation,
-        parity=Pictures(data.images, data.rows[ordered], data.class_index[ordered]),
-        temperature=temperature,
-        ece_before=before,
-    )
 
 
 def _prove_parity(exact: Candidate, material: Material) -> Floats:
@@ -251,8 +179,7 @@ def _examine(workshop: Workshop, material: Material, wish: Wish, keep: Path | No
 
 def _picture(material: Material) -> Images:
     """What times are measured on, uint8 ``(1, H, W, C)``."""
-    picture = np.asarray(material.parity.images[material.parity.rows[:1]])
-    return picture if len(picture) else probes.pictures([0], material.identity.input)
+    return np.asarray(material.parity.images[material.parity.rows[:1]])
 
 
 def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says: Floats, wish: Wish) -> Shipped:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,11 +17,12 @@ from edgecnn_training import confidence, locations, loop, networks, run_data, sc
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.complexity import complexity
 from edgecnn_training.examples import SPLITS
-from edgecnn_training.export import beside, exporter, head, keras_file, probes
+from edgecnn_training.export import any_size, beside, exporter, head, keras_file, probes
 from edgecnn_training.export.claims import Source
 from edgecnn_training.export.container import Identity
-from edgecnn_training.export.exporter import Material, Wish
+from edgecnn_training.export.exporter import Wish
 from edgecnn_training.export.keras_file import KerasFile
+from edgecnn_training.export.material import INPUTS, PARITY_PICTURES, Material
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Floats, Images, Indices, Normalization, Pictures, same_pixels
 
@@ -69,7 +71,7 @@ def export(request: Request, output: Path, *, wish: Wish | None = None, name: st
     wish = wish or Wish()
     exporter.check_options(output, wish)
     _check(request, output, wish)
-    exporter.deliver(gather(request, exporter.model_name(name or output.stem)), output, wish)
+    exporter.deliver(gather(request, exporter.model_name(name or output.stem), wish.input), output, wish)
 
 
 def _check(request: Request, output: Path, wish: Wish) -> None:
@@ -89,13 +91,13 @@ def _check(request: Request, output: Path, wish: Wish) -> None:
         raise UsageError(f"--output must lie outside of the data; {output} lies in it: name another file")
 
 
-def gather(request: Request, name: str) -> Material:
-    """Read the file, its labels and the pictures."""
+def gather(request: Request, name: str, sizes: str = "fixed") -> Material:
+    """Read the file, its labels and the pictures; `sizes` is one of `INPUTS`."""
     assert request.labels is not None, "checked before"
     file = keras_file.read(request.path)
     size = complexity(file.model)
     height, width, channels = file.model.input_shape[1:]
-    spec = InputSpec(height, width, channels, fit=request.fit)
+    spec = InputSpec(height, width, channels, fit=request.fit, sizes=INPUTS[INPUTS.index(sizes)])
     identity = Identity(name, beside.read_labels(request.labels, file.model.output_shape[-1]), spec)
     normalization, scaling = beside.normalization(request.scale, request.offset, file.model)
     try:
@@ -106,9 +108,9 @@ def gather(request: Request, name: str) -> Material:
     screen.say(scaling)
     whole = _provenance(request.path, file, normalization)
     if request.data is None:
-        none = _none(spec)
+        none, made = _none(spec), _generated(spec)
         source = Source(normalization, size, whole, data_hash="", leaked=None)
-        return Material(source, network, identity, "", none, none, none, _generated(spec), 1.0, 0.0)
+        return Material(source, network, identity, "", none, none, none, made, 1.0, 0.0, lambda: iter(made.images))
     data = _load(request.data, spec)
     whole["data"] = {"name": printable(Path(data.survey.location).name), "hash": data.survey.data_hash}
     source = Source(normalization, size, whole, data.survey.data_hash, leaked=None)
@@ -148,7 +150,7 @@ def _measured(source: Source, network: keras.Model, identity: Identity, data: Da
     trusted = in_batches(scorer, validation.images, validation.rows)
     _notes(identity.labels, data, scores, held_out)
     temperature = confidence.fit_temperature(trusted, validation.class_index)
-    order = np.argsort(-codes.astype(np.int64), kind="stable")[: exporter.PARITY_PICTURES]  # test first
+    order = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first
     return Material(
         source=source,
         model=_tempered(network, source.normalization, temperature, held_out, scores),
@@ -160,6 +162,7 @@ def _measured(source: Source, network: keras.Model, identity: Identity, data: Da
         parity=Pictures(data.images, data.rows[order], index[order]),
         temperature=temperature,
         ece_before=confidence.ece(scores, held_out.class_index),
+        as_they_lie=partial(any_size.as_they_lie, data.survey.location, run_data.hashes(data, codes, split)),
     )
 
 
@@ -274,8 +277,10 @@ def _scores(outputs: Floats, told: str) -> Floats:
 
 def _generated(spec: InputSpec) -> Pictures:
     """Pictures where there are none: those of the self-test's kind, of no class."""
-    count = max(_FEWEST, min(exporter.PARITY_PICTURES, _PIXELS // (spec.height * spec.width)))
-    return Pictures(probes.pictures(range(count), spec), np.arange(count), np.zeros(count, np.int64))
+    count = max(_FEWEST, min(PARITY_PICTURES, _PIXELS // (spec.height * spec.width)))
+    return Pictures(
+        probes.pictures(range(count), replace(spec, sizes="fixed")), np.arange(count), np.zeros(count, np.int64)
+    )
 
 
 def _none(spec: InputSpec) -> Pictures:
