@@ -69,6 +69,15 @@ def test_a_candidate_that_is_hardly_smaller_is_not_for_other_machines():
     assert names(gate.order(EXACT, [standing("int8", 260_000)], "any", 0.5)) == ["int8"]
 
 
+@pytest.mark.parametrize("target", ["any", "pi4", "host"])
+def test_what_was_asked_for_by_name_need_be_neither_smaller_nor_faster(target):
+    large = standing("int8", 280_000, milliseconds=EXACT.milliseconds)
+    assert gate.order(EXACT, [large], target, 0.5) == []
+    assert gate.order(EXACT, [large], target, 0.5, asked=True) == [large]
+    assert gate.why_not(large, EXACT, target, 0.5, asked=True) == ""
+    assert gate.order(EXACT, [standing("int8", 280_000, 0.02)], target, 0.5, asked=True) == []
+
+
 def scores(labels, classes=3):
     return np.eye(classes, dtype=np.float32)[labels]
 

@@ -190,7 +190,8 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
     truth = material.validation.class_index
     standings = {one.name: one.standing(exact, truth) for one in (exact, *others)}
     wanted = [standings[one.name] for one in others if wish.quantize in ("auto", one.precision)]
-    ladder = gate.order(standings[exact.name], wanted, wish.target, wish.max_drop)
+    asked = wish.quantize != "auto"
+    ladder = gate.order(standings[exact.name], wanted, wish.target, wish.max_drop, asked=asked)
     by_name = {one.name: one for one in (exact, *others)}
     verdicts: dict[str, str] = {}
     before = exact.scores(material.held_out)
@@ -198,7 +199,7 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
     chosen = next(filter(None, (trial.shipped(by_name[one.name]) for one in ladder)), None)
     shipped = chosen or Shipped(exact, before, before, _self_test(exact, spec), None)
     for one in (standings[other.name] for other in others):
-        reason = gate.why_not(one, standings[exact.name], wish.target, wish.max_drop)
+        reason = gate.why_not(one, standings[exact.name], wish.target, wish.max_drop, asked=asked)
         unasked = "" if wish.quantize in ("auto", by_name[one.name].precision) else "not asked for"
         verdicts.setdefault(one.name, unasked or reason or f"behind {shipped.candidate.name}")
     screen.say(shown.table([exact, *others], truth, shipped.candidate, verdicts))
@@ -208,8 +209,8 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
         screen.say(shown.short_of_pictures(material.split, len(material.held_out), wish.max_drop, len(ladder)))
     if chosen is None and wish.quantize in ("int8", "float16"):
         raise AccuracyError(
-            f"--quantize {wish.quantize} must lose at most --max-drop {wish.max_drop:g} points; none of these does: "
-            "nothing was written; export with --quantize auto, or raise --max-drop"
+            f"--quantize {wish.quantize} must pass within --max-drop {wish.max_drop:g} points; no such file does, for "
+            "the reasons in the table: nothing was written; export with --quantize auto, or raise --max-drop"
         )
     return shipped
 

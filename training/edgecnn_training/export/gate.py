@@ -102,7 +102,9 @@ class Loss:
         )
 
 
-def order(exact: Standing, others: Sequence[Standing], target: str, max_drop: float) -> list[Standing]:
+def order(
+    exact: Standing, others: Sequence[Standing], target: str, max_drop: float, *, asked: bool = False
+) -> list[Standing]:
     """The candidates that may be tried on test, the most wanted first; float32 follows them all.
 
     Args:
@@ -110,10 +112,11 @@ def order(exact: Standing, others: Sequence[Standing], target: str, max_drop: fl
         others: All other candidates.
         target: One of `TARGETS`.
         max_drop: Percentage points of top-1 they may lose, on validation too.
+        asked: Whether their precision was asked for by name; then they need be neither faster nor smaller.
     """
     fit = [one for one in others if one.loss * 100 <= max_drop + 1e-9]
     if target == "host":
-        faster = [one for one in fit if one.milliseconds < _FASTER * exact.milliseconds]
+        faster = [one for one in fit if asked or one.milliseconds < _FASTER * exact.milliseconds]
         best = min((one.milliseconds for one in faster), default=0.0)
 
         def fast(one: Standing) -> tuple[float, float]:
@@ -121,7 +124,8 @@ def order(exact: Standing, others: Sequence[Standing], target: str, max_drop: fl
 
         return sorted(faster, key=fast)
     allowed = TARGETS[target]
-    fit = [one for one in fit if one.name in allowed and one.size_bytes <= _WORTH * exact.size_bytes]
+    worth = math.inf if asked else _WORTH * exact.size_bytes
+    fit = [one for one in fit if one.name in allowed and one.size_bytes <= worth]
     if not fit:
         return []
     smallest = min(one.size_bytes for one in fit)
@@ -132,15 +136,15 @@ def order(exact: Standing, others: Sequence[Standing], target: str, max_drop: fl
     return sorted(fit, key=wanted) if target == "any" else sorted(fit, key=lambda one: allowed.index(one.name))
 
 
-def why_not(one: Standing, exact: Standing, target: str, max_drop: float) -> str:
+def why_not(one: Standing, exact: Standing, target: str, max_drop: float, *, asked: bool = False) -> str:
     """Why a candidate is not among those `order` gives."""
     if one.loss * 100 > max_drop + 1e-9:
         return f"loses {one.loss * 100:.2f} points on validation"
     if target == "host":
-        return "" if one.milliseconds < _FASTER * exact.milliseconds else "not faster here"
+        return "" if asked or one.milliseconds < _FASTER * exact.milliseconds else "not faster here"
     if one.name not in TARGETS[target]:
         return f"not for {target}"
-    return "hardly smaller than float32" if one.size_bytes > _WORTH * exact.size_bytes else ""
+    return "hardly smaller than float32" if not asked and one.size_bytes > _WORTH * exact.size_bytes else ""
 
 
 def passes(loss: Loss, max_drop: float, *, prove: bool) -> bool:
