@@ -19,6 +19,7 @@ from edgecnn.errors import ModelError
 KEY = "edgecnn.card"
 SCHEMA = 1
 MAX_CARD_BYTES = 64 * 1024
+_MOST_DIGITS = 20  # of a whole number: 64 bits
 PRECISIONS = ("float32", "float16", "int8")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -110,7 +111,10 @@ class ModelCard:
         if len(text.encode()) > MAX_CARD_BYTES:
             raise ModelError(f"a card must be at most {MAX_CARD_BYTES} bytes; received {len(text.encode())}")
         try:
-            values = json.loads(text)
+            values = json.loads(
+                text, object_pairs_hook=_without_doubles, parse_int=_number_of, parse_constant=_no_number
+            )
+            json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # no half of a surrogate pair
         except (ValueError, RecursionError) as error:
             raise ModelError(f"the model's card must be JSON ({error}); export the model again") from error
         _check(isinstance(values, dict), "the card", "a JSON object", values)
@@ -135,6 +139,24 @@ class ModelCard:
             graph_sha256=sha,
             more={key: value for key, value in values.items() if key not in _MANDATORY},
         )
+
+
+def _without_doubles(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:50]!r} is there twice")
+    return found
+
+
+def _number_of(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _no_number(text: str) -> Json:
+    raise ValueError(f"{text} is no number")
 
 
 def checked_labels(labels: object) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
+from urllib.parse import unquote
 
 from edgecnn import plugins
 from edgecnn.classifier import MAP, Classifier
@@ -80,10 +81,11 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
             if scheme not in schemes:
                 raise UsageError(f"a sink must begin with one of {', '.join(schemes)} and a colon; received {uri!r}")
             place, options = plugins.split_query(uri)
-            target = place.partition(":")[2]
-            if target in targets:
+            target = unquote(place.partition(":")[2])
+            where = target if target == "-" or "\0" in target else os.path.realpath(target)
+            if where in targets:
                 raise UsageError(f"each sink must write to a place of its own; {target!r} is named twice: name another")
-            targets.add(target)
+            targets.add(where)
             sinks.append(schemes[scheme].open(place, {"top": str(top)} | options))
             opened.callback(sinks[-1].close)
         opened.pop_all()

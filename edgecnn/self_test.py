@@ -70,7 +70,7 @@ class SelfTest:
             return None
         try:
             return _read(values, len(card.labels))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ModelError(
                 f"the model's card: self_test must hold seeds, expected scores and a tolerance; received "
                 f"{str(values)[:100]!r}: export the model again"

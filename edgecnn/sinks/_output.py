@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from edgecnn.errors import SinkError, UsageError, refuse_unknown_options
 
-_DEFAULT_TOP = 3
+_DEFAULT_TOP, _MOST_TOP = 3, 1000
 
 
 class Lines:
@@ -35,6 +35,8 @@ class Lines:
                 raise SinkError("standard output is closed; name a file with -o")
             self._stream = sys.stdout
             return
+        if "\0" in self._path:
+            raise SinkError(f"results cannot be written to {self._path!r} (null byte in the name); name another file")
         _refuse_to_destroy(self._path)
         try:
             self._stream = open(self._path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
@@ -76,12 +78,12 @@ def read_top(kind: str, options: Mapping[str, str]) -> int:
     """The option ``top``, which is the only one of the sinks that write text.
 
     Raises:
-        UsageError: Another option, or no number from 1 on.
+        UsageError: Another option, or no number of 1 to 1,000.
     """
     refuse_unknown_options(f"the sink {kind}", options, ("top",))
     text = options.get("top", str(_DEFAULT_TOP))
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"top must be a number from 1 on; received {text!r}")
+    if not (text.isdecimal() and text.isascii() and len(text) <= 9 and 1 <= int(text) <= _MOST_TOP):
+        raise UsageError(f"top must be a number of 1 to {_MOST_TOP:,}; received {text[:50]!r}")
     return int(text)
 
 

@@ -94,6 +94,22 @@ def test_what_is_no_card_is_refused(text: str) -> None:
         ModelCard.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ('"labels": ["x", "y"]', "the key 'labels' is there twice"),
+        ('"macs": 1' + "0" * 400, "a number of 401 digits"),
+        ('"extra": NaN', "NaN is no number"),
+        ('"extra": -Infinity', "Infinity is no number"),
+        ('"extra": 1e999', "not JSON compliant"),
+        ('"extra": "\\ud800"', "surrogates not allowed"),
+    ],
+)
+def test_what_strict_json_does_not_know_is_refused(entry: str, message: str) -> None:
+    with pytest.raises(ModelError, match=f"card must be JSON .*{message}"):
+        ModelCard.from_json(json.dumps(GOOD)[:-1] + f", {entry}}}")
+
+
 def test_an_oversized_card_is_refused_on_both_ways() -> None:
     with pytest.raises(ModelError, match="at most 65536 bytes"):
         ModelCard.from_json(" " * (MAX_CARD_BYTES + 1))

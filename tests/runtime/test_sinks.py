@@ -148,6 +148,27 @@ def test_every_line_is_out_as_soon_as_it_is_written(tmp_path: Path, scheme: str)
         sink.write(result())
 
 
+@pytest.mark.parametrize("scheme", TEXT_SINKS)
+@pytest.mark.parametrize("top", ["1001", "9" * 5000, "²"])
+def test_more_labels_than_anybody_reads_are_refused(tmp_path: Path, scheme: str, top: str) -> None:
+    with pytest.raises(UsageError, match="top must be a number of 1 to 1,000; received '"):
+        open_sinks([f"{scheme}:{tmp_path / 'out'}?top={top}"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scheme", TEXT_SINKS)
+def test_a_null_byte_in_a_name_is_told(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(SinkError, match="null byte in the name"):
+        open_sinks([f"{scheme}:{tmp_path / 'out'}%00b"])
+
+
+def test_two_spellings_of_one_file_are_one_place(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a.csv")
+    for other in (tmp_path / "link", tmp_path / "sub" / ".." / "a.csv", f"{tmp_path}/%61.csv"):
+        with pytest.raises(UsageError, match="is named twice"):
+            open_sinks([f"csv:{tmp_path / 'a.csv'}", f"jsonl:{other}"])
+
+
 @pytest.mark.parametrize("scheme", SINKS)
 def test_every_sink_takes_results_and_errors_and_is_closed_as_often_as_one_likes(tmp_path: Path, scheme: str) -> None:
     module = plugins.load("edgecnn.sinks", scheme)
@@ -161,7 +182,7 @@ def test_every_sink_takes_results_and_errors_and_is_closed_as_often_as_one_likes
         sink.write(result())
     with pytest.raises(UsageError, match=f"options of the sink {scheme} must be one of .*; received 'topp'"):
         module.open(f"{scheme}:{tmp_path / 'out'}", {"topp": "1"})
-    with pytest.raises(UsageError, match="top must be a number from 1 on; received '0'"):
+    with pytest.raises(UsageError, match=r"top must be a number (from 1 on|of 1 to 1,000); received '0'"):
         module.open(f"{scheme}:{tmp_path / 'other'}", {"top": "0"})
     with pytest.raises(UsageError, match="must name"):
         module.open(f"{scheme}:", {})
@@ -190,8 +211,8 @@ def test_all_sinks_get_every_result_and_each_may_have_its_own_top(tmp_path: Path
         (["xml:-"], "must begin with one of csv, images, jsonl, table"),
         (["jsonl:"], "must name where to write"),
         (["jsonl:-?topp=3"], "options of the sink jsonl must be one of top; received 'topp'"),
-        (["jsonl:-?top=0"], "top must be a number from 1 on; received '0'"),
-        (["jsonl:-?top=many"], "top must be a number from 1 on; received 'many'"),
+        (["jsonl:-?top=0"], "top must be a number of 1 to 1,000; received '0'"),
+        (["jsonl:-?top=many"], "top must be a number of 1 to 1,000; received 'many'"),
     ],
 )
 def test_a_sink_without_meaning_is_refused(uris: list[str], message: str) -> None:

@@ -24,7 +24,7 @@ from edgecnn_training.export.quantize import run as run_file  # noqa: E402
 from keras import layers  # noqa: E402
 
 from edgecnn import Classifier  # noqa: E402
-from edgecnn.errors import UsageError  # noqa: E402
+from edgecnn.errors import SourceError, UsageError  # noqa: E402
 
 OPTIONS = ("--scale", "1/255", "--offset", "0")
 
@@ -76,6 +76,29 @@ def test_with_pictures_it_is_quantised_measured_and_used_like_any_other(
     assert json.loads(edgecnn("evaluate", model, new).out)["top1"] >= 0.9
     assert "top-1" in edgecnn("inspect", model, terminal=True).out
     assert edgecnn("evaluate", model, learned / "shapes").code == 3  # its ranges were chosen on these pictures
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "message"),
+    [
+        ("", "0", "--scale must be a number"),
+        ("1", "", "--offset must be a number"),
+        ("255/", "0", "--scale must be a number"),
+        ("1e-320", "0", "--scale must not be 0, nor below 1e-09 or above 1e\\+09"),
+        ("1", "1e39", "--offset must be at most 1e\\+09"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(scale: str, offset: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        beside.normalization(scale, offset, network())
+
+
+def test_labels_must_be_a_small_text_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="--labels must be a text file; /dev/zero is none"):
+        beside.read_labels(Path("/dev/zero"), 3)
+    (tmp_path / "large.txt").write_bytes(b"a\n" * 2**20)
+    with pytest.raises(UsageError, match="at most 1,048,576 bytes"):
+        beside.read_labels(tmp_path / "large.txt", 3)
 
 
 @pytest.mark.parametrize("pictures", [True, False])

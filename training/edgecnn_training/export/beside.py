@@ -16,7 +16,9 @@ CONVENTIONS = (
     "0 to 1: --scale 1/255 --offset 0; -1 to 1: --scale 1/127.5 --offset -1; ImageNet's mean and deviation: "
     "--scale 1/58.395,1/57.12,1/57.375 --offset -2.1179,-2.0357,-1.8044; as they are: --scale 1 --offset 0"
 )
+_MOST_BYTES = 1 << 20  # of a list of labels; a card holds 64 KiB
 _LONGEST = 200  # characters of a label, as a card may have them
+_LEAST = 1e-9  # of --scale: beyond, float32 loses the picture
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 _WITHOUT_EFFECT = (keras.layers.InputLayer, keras.layers.Identity, keras.layers.Resizing, keras.layers.CenterCrop)
 
@@ -33,7 +35,13 @@ def read_labels(path: Path, outputs: int) -> tuple[str, ...]:
         UsageError: It is no such list, or has another number of labels.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        if not path.is_file() and path.exists():
+            raise SourceError(f"--labels must be a text file; {path} is none: name one with a label on each line")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UsageError(f"--labels must be a text of at most {_MOST_BYTES:,} bytes; {path} is larger")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"--labels {path} cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
@@ -83,10 +91,12 @@ def normalization(scale: str | None, offset: str | None, model: keras.Model) -> 
             )
         same = Normalization((0.0,) * channels, (1.0,) * channels)
         return same, f"pixels: 0 to 255, as they are, since the network scales them itself ({named})"
-    times = numbers("--scale", scale or "1", channels)
-    plus = numbers("--offset", offset or "0", channels)
-    if 0 in times:
-        raise UsageError(f"--scale must not be 0; received {scale!r}")
+    times = numbers("--scale", "1" if scale is None else scale, channels)
+    plus = numbers("--offset", "0" if offset is None else offset, channels)
+    if not all(_LEAST <= abs(value) <= 1 / _LEAST for value in times):
+        raise UsageError(f"--scale must not be 0, nor below {_LEAST:g} or above {1 / _LEAST:g}; received {scale!r}")
+    if max(map(abs, plus)) > 1 / _LEAST:
+        raise UsageError(f"--offset must be at most {1 / _LEAST:g}; received {offset!r}")
     added = f"- {_told([-value for value in plus])}" if max(plus) < 0 else f"+ {_told(plus)}"
     told = f"pixels: x · {_told(times)} {added} of x from 0 to 255"
     mean = tuple(0.0 - b / a for a, b in zip(times, plus, strict=True))
@@ -102,7 +112,10 @@ def numbers(option: str, text: str, channels: int) -> tuple[float, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     try:
-        values = [float(above) / float(below or 1) for above, _, below in (part.partition("/") for part in parts)]
+        values = [
+            float(above) / (float(below) if line else 1.0)
+            for above, line, below in (part.partition("/") for part in parts)
+        ]
     except (ValueError, ZeroDivisionError):
         values = []
     if len(values) not in (1, channels) or not all(map(math.isfinite, values)):

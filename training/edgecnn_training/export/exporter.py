@@ -279,6 +279,7 @@ def _write(output: Path, shipped: Shipped, material: Material, proof: AnySize | 
     temporary = output.with_name(f".{output.name}.partial")
     candidate = shipped.candidate
     try:
+        temporary.unlink(missing_ok=True)  # a link would be written through
         more = claims.of(shipped, material) | ({} if proof is None else {"any_size": proof.to_json()})
         card = container.write(temporary, candidate.graph, material.identity, candidate.precision, more)
         with Classifier(temporary, device="cpu") as classifier:  # with its self-test

@@ -132,6 +132,7 @@ def _plain(text: str) -> str:
 def _save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        temporary.unlink(missing_ok=True)  # a link would be written through
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
             figure.savefig(temporary, format="png", dpi=100)
