@@ -293,7 +293,7 @@ def _read(path: pathlib.Path) -> bytes:
     if not path.exists():
         raise ModelError("no such file; name the file that `edgecnn export` wrote")
     if not path.is_file():
-        raise ModelError("a model must be a file; this is a folder or a device")
+        raise ModelError("a model must be a file; this is none: `edgecnn export RUN` makes one from a run")
     if path.stat().st_size > MAX_MODEL_BYTES:
         raise ModelError(f"a model must have at most {MAX_MODEL_BYTES >> 20} MiB; it has {path.stat().st_size >> 20}")
     try:

@@ -100,7 +100,7 @@ def test_a_network_that_is_no_classifier_of_pictures_is_refused_by_name(
     file, named = save(model, tmp_path, labels)
     if name in ("channels first inside", "float16", "own activation"):
         named.write_text("".join(f"{i}\n" for i in range(model.output_shape[-1])))
-    done = edgecnn("export", file, "--labels", named, "--scale", "1", "-o", tmp_path / "m.onnx")
+    done = edgecnn("export", file, "--labels", named, "--scale", "1", "--offset", "0", "-o", tmp_path / "m.onnx")
     assert (done.code, done.out) == (4, ""), done.err
     assert message in done.err
     assert not list(tmp_path.glob("*m.onnx*"))
@@ -158,7 +158,9 @@ def test_a_file_that_is_no_keras_file_is_told_what_it_is(
 ) -> None:
     path = broken(kind, tmp_path)
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
-    done = edgecnn("export", path, "--labels", tmp_path / "labels.txt", "--scale", "1", "-o", tmp_path / "m.onnx")
+    done = edgecnn(
+        "export", path, "--labels", tmp_path / "labels.txt", "--scale", "1", "--offset", "0", "-o", tmp_path / "m.onnx"
+    )
     assert (done.code, done.out) == (code, ""), done.err
     assert message in done.err
     assert not (tmp_path / "m.onnx").exists()

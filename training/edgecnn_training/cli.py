@@ -301,7 +301,7 @@ def export(
     given = {"--labels": labels, "--scale": scale, "--offset": offset, "--fit": fit}
     if wrong := [option for option, value in given.items() if value is not None]:
         raise UsageError(
-            f"{', '.join(wrong)} must go with a MODEL.keras; {model} is none, and a run knows all of it: leave out"
+            f"{', '.join(wrong)} must go with a MODEL.keras; {model} is none, and a run knows all of it: leave it out"
         )
     exporter.export(model, output, wish=wish, data=data, name=name)
 

@@ -34,9 +34,9 @@ def read_labels(path: Path, outputs: int) -> tuple[str, ...]:
         SourceError: It cannot be read.
         UsageError: It is no such list, or has another number of labels.
     """
+    if path.exists() and not path.is_file():
+        raise SourceError(f"--labels must be a text file; {path} is none: name one with a label on each line")
     try:
-        if not path.is_file() and path.exists():
-            raise SourceError(f"--labels must be a text file; {path} is none: name one with a label on each line")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
@@ -97,11 +97,21 @@ def normalization(scale: str | None, offset: str | None, model: keras.Model) -> 
         raise UsageError(f"--scale must not be 0, nor below {_LEAST:g} or above {1 / _LEAST:g}; received {scale!r}")
     if max(map(abs, plus)) > 1 / _LEAST:
         raise UsageError(f"--offset must be at most {1 / _LEAST:g}; received {offset!r}")
+    if scale is None or offset is None:
+        given, lacking = ("--offset", "--scale 1") if scale is None else ("--scale", "--offset 0")
+        raise UsageError(
+            f"--scale and --offset must go together, for x · scale + offset; received only {given}: add {lacking} if "
+            f"that is meant. {CONVENTIONS}"
+        )
     added = f"- {_told([-value for value in plus])}" if max(plus) < 0 else f"+ {_told(plus)}"
     told = f"pixels: x · {_told(times)} {added} of x from 0 to 255"
     mean = tuple(0.0 - b / a for a, b in zip(times, plus, strict=True))
-    twice = f"; after that the network scales them once more ({named})" if own is not None else ""
-    return Normalization(mean, tuple(1 / a for a in times)), told + twice
+    if own is not None:
+        told += (
+            f"\nnote: after that the network scales them once more ({named}); without --scale and --offset it gets "
+            "them as they are"
+        )
+    return Normalization(mean, tuple(1 / a for a in times)), told
 
 
 def numbers(option: str, text: str, channels: int) -> tuple[float, ...]:

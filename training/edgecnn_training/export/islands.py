@@ -127,5 +127,5 @@ def float_operators(file: Path, folder: Path) -> dict[str, int]:
 
 
 def told(operators: Mapping[str, int]) -> str:
-    """``Mul 3, Sigmoid 3``."""
-    return ", ".join(f"{operator} {count}" for operator, count in operators.items())
+    """``3 Mul, 3 Sigmoid``."""
+    return ", ".join(f"{count} {operator}" for operator, count in operators.items())

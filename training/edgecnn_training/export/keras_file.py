@@ -114,6 +114,8 @@ def _other_kind(path: Path) -> str:
             "; this is the older HDF5 format: keras.saving.load_model('old.h5', compile=False).save('model.keras') "
             "turns it into one"
         )
+    if path.suffix == ".onnx":
+        return "; this is named as a file that is exported already: `edgecnn inspect` tells what is in it"
     if not zipfile.is_zipfile(path):
         return ", which is a zip archive; this is none, or only a part of one: copy it anew"
     return "" if path.suffix == ".keras" else ", and its name must end so; if it is one, rename it"
