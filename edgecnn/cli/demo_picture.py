@@ -103,6 +103,7 @@ class _Page:
 def _save(page: Image.Image, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        temporary.unlink(missing_ok=True)  # a link would be written through
         page.save(temporary, "PNG", optimize=True)
         temporary.replace(path)
     except OSError as error:

@@ -93,6 +93,17 @@ def test_numbers_that_mean_nothing_are_refused(scale: str, offset: str, message:
         beside.normalization(scale, offset, network())
 
 
+def test_a_link_under_the_temporary_name_is_not_written_through(
+    edgecnn: Edgecnn, learned: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / ".m.onnx.partial").symlink_to(tmp_path / "thesis.txt")
+    named = ("--labels", learned / "labels.txt", *OPTIONS, "--quantize", "none")
+    assert edgecnn("export", learned / "shapes.keras", *named, "-o", tmp_path / "m.onnx").code == 0
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert not (tmp_path / "m.onnx").is_symlink()
+
+
 def test_labels_must_be_a_small_text_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--labels must be a text file; /dev/zero is none"):
         beside.read_labels(Path("/dev/zero"), 3)

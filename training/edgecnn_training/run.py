@@ -241,6 +241,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        temporary.unlink(missing_ok=True)  # a link would be written through
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:

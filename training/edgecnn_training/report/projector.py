@@ -105,6 +105,7 @@ def _is_number(text: str) -> bool:
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        temporary.unlink(missing_ok=True)  # a link would be written through
         temporary.write_bytes(content)
         temporary.replace(path)
     finally:
