@@ -104,6 +104,14 @@ def test_a_link_under_the_temporary_name_is_not_written_through(
     assert not (tmp_path / "m.onnx").is_symlink()
 
 
+def test_the_list_of_labels_is_not_replaced(edgecnn: Edgecnn, learned: Path, tmp_path: Path) -> None:
+    named = tmp_path / "labels.onnx"
+    named.write_text("\n".join(LABELS))
+    done = edgecnn("export", learned / "shapes.keras", "--labels", named, *OPTIONS, "-o", named)
+    assert (done.code, named.read_text()) == (2, "\n".join(LABELS))
+    assert "--output must be another file than --labels" in done.err
+
+
 def test_labels_must_be_a_small_text_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--labels must be a text file; /dev/zero is none"):
         beside.read_labels(Path("/dev/zero"), 3)

@@ -83,6 +83,8 @@ def _check(request: Request, output: Path, wish: Wish) -> None:
             "a .keras file does not name its labels; --labels labels.txt must, one on each line, in the order of the "
             "outputs"
         )
+    if output.exists() and request.labels.exists() and output.samefile(request.labels):
+        raise UsageError(f"--output must be another file than --labels; {output} is both: name another file")
     needy = {"--quantize int8": wish.quantize == "int8", "--prove": wish.prove, "--layers": wish.layers}
     if request.data is None and any(needy.values()):
         asked = next(option for option, wanted in needy.items() if wanted)
