@@ -198,7 +198,7 @@ def _info(node: onnxruntime.NodeArg) -> TensorInfo:
 
 def _version(text: str) -> tuple[int, ...]:
     """``"1.24.0+cpu"`` → ``(1, 24)``: what is not a number is left out, patch releases do not count."""
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal() and len(part) < 10)
+    return tuple(int(part[:9]) for part in text.split(".")[:2] if part.isdecimal())
 
 
 def _one_line(error: BaseException) -> str:

@@ -170,6 +170,7 @@ CARD = json.loads(onnx_bytes.card_text(onnx_bytes.color_model()))
         (onnx_bytes.model(OTHER, {KEY: json.dumps(CARD)}), "its card is of another file"),
         (onnx_bytes.color_model(schema=2), "upgrade edgecnn"),
         (onnx_bytes.color_model(min_onnxruntime="99.1"), "needs ONNX Runtime 99.1 or newer; .* pip install"),
+        (onnx_bytes.color_model(min_onnxruntime="9" * 6000), "needs ONNX Runtime 9.* or newer"),
         (onnx_bytes.with_card(GRAPH, labels=["red", "green"]), r"one output named 'scores', float32 \(N, 2\)"),
         (
             onnx_bytes.with_card(onnx_bytes.linear_graph(onnx_bytes.COLORS, (9, 8, 3))),

@@ -252,6 +252,7 @@ def test_a_network_that_scales_the_pixels_itself_needs_to_be_told_nothing(
         (("--labels", "LABELS", "--scale", "1/255"), 2, "received only --scale: add --offset 0"),
         (("--labels", "LABELS", "--offset", "-1"), 2, "received only --offset: add --scale 1"),
         (("--labels", "nowhere", "--scale", "1"), 3, "--labels nowhere cannot be read"),
+        (("--labels", "LABELS", "--scale", "1", "--fit", ""), 2, "--fit must be one of"),
         (("--labels", "LABELS", "--scale", "1", "--fit", "zoom"), 2, "--fit must be one of"),
         (("--labels", "LABELS", "--scale", "1", "--quantize", "int8"), 2, "--quantize int8 needs labelled pictures"),
         (("--labels", "LABELS", "--scale", "1", "--prove"), 2, "--prove needs labelled pictures"),

@@ -295,7 +295,7 @@ def export(
     if _is_keras_file(model):
         from edgecnn_training.export import foreign
 
-        request = foreign.Request(model, labels, scale, offset, fit or "crop", data)
+        request = foreign.Request(model, labels, scale, offset, "crop" if fit is None else fit, data)
         foreign.export(request, output, wish=wish, name=name)
         return
     given = {"--labels": labels, "--scale": scale, "--offset": offset, "--fit": fit}
