@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from edgecnn.errors import SinkError
+from edgecnn.files import replacing
 from edgecnn.pipeline import open_source
 
 if TYPE_CHECKING:
@@ -101,11 +102,8 @@ class _Page:
 
 
 def _save(page: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.unlink(missing_ok=True)  # a link would be written through
-        page.save(temporary, "PNG", optimize=True)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            page.save(temporary, "PNG", optimize=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise SinkError(f"a picture must be written to {path}: {error}; free some space, then try again") from error

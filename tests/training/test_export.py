@@ -22,7 +22,7 @@ start_keras("to test")
 import keras  # noqa: E402  # started above
 from edgecnn_training import checkpoint, loop, networks  # noqa: E402
 from edgecnn_training.confidence import tempered  # noqa: E402
-from edgecnn_training.export import container, exporter  # noqa: E402
+from edgecnn_training.export import exporter  # noqa: E402
 from edgecnn_training.export.candidates import Workshop  # noqa: E402
 from edgecnn_training.export.container import Identity  # noqa: E402
 from edgecnn_training.export.convert import to_onnx  # noqa: E402
@@ -337,17 +337,11 @@ def test_a_model_is_not_written_among_the_pictures(edgecnn: Edgecnn, trained: Pa
     assert not (shapes / "m.onnx").exists()
 
 
-def test_a_file_that_cannot_be_written_is_exit_6(
-    edgecnn: Edgecnn, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_under_the_temporary_name_is_told_before_any_work(
+    edgecnn: Edgecnn, trained: Path, tmp_path: Path
 ) -> None:
-    def full(*_arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    write = container.write
-    monkeypatch.setattr(
-        container, "write", lambda path, *rest: full() if "partial" in path.name else write(path, *rest)
-    )
-    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx", "--quantize", "none")
+    (tmp_path / ".m.onnx.partial").mkdir()
+    done = edgecnn("export", trained, "-o", tmp_path / "m.onnx")
     assert done.code == 6
-    assert "No space left on device; free some space or name another" in done.err
-    assert list(tmp_path.iterdir()) == []
+    assert f"first written as {tmp_path / '.m.onnx.partial'}, which is a folder: remove that" in done.err
+    assert "parity" not in done.err

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from edgecnn import plugins
 from edgecnn.decode import Header, read_header
 from edgecnn.errors import DataError, ImageError, SourceError, refuse_unknown_options
+from edgecnn.files import replacing
 from edgecnn_training import locations
 from edgecnn_training.datasets import _pickles
 from edgecnn_training.examples import SPLITS, Example, Item, Rejected
@@ -171,20 +172,18 @@ def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a CSV file under a temporary name, then rename it; names that are no Unicode are escaped."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            # "\r\n" ends its lines, for only then it quotes both in a name; in the file "\n" does
-            buffer = io.StringIO(newline="")
-            writer = csv.writer(buffer, lineterminator="\r\n")
-            for row in itertools.chain([header], rows):
-                writer.writerow(row)
-                file.write(buffer.getvalue().removesuffix("\r\n") + "\n")
-                buffer.seek(0)
-                buffer.truncate()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(path) as partial,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        # "\r\n" ends its lines, for only then it quotes both in a name; in the file "\n" does
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer, lineterminator="\r\n")
+        for row in itertools.chain([header], rows):
+            writer.writerow(row)
+            file.write(buffer.getvalue().removesuffix("\r\n") + "\n")
+            buffer.seek(0)
+            buffer.truncate()
 
 
 def check_classes(

@@ -34,12 +34,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.card import InputSpec, checked_labels, read_input
 from edgecnn.errors import DataError, EdgecnnError, UsageError
+from edgecnn.files import replacing
 from edgecnn_training import disk, metrics
 from edgecnn_training import recipe as recipes
 from edgecnn_training.complexity import Complexity
@@ -239,16 +240,11 @@ def write_json(path: Path, values: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, under a temporary name first."""
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.unlink(missing_ok=True)  # a link would be written through
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:  # Ctrl-C too
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def environment(seed: int, data_hash: str) -> dict[str, object]:

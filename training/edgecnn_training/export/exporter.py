@@ -5,8 +5,8 @@ Every figure is measured on the files themselves, through `edgecnn.Classifier`, 
 
 from __future__ import annotations
 
-import contextlib
 import math
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import AccuracyError, ModelError, SinkError, UsageError
+from edgecnn.files import replacing, temporary_name
 from edgecnn.self_test import SelfTest
 from edgecnn_training import loop, screen
 from edgecnn_training.accuracy import in_batches
@@ -131,8 +132,13 @@ def check_options(output: Path, wish: Wish) -> None:
         raise UsageError(f"--output must be a file that ends in .onnx; received {str(output)!r}")
     if output.is_dir():
         raise UsageError(f"--output must be a file; {output} is a folder: name a file in it")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output must lie in a folder that exists; make {output.absolute().parent} first")
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"--output must lie in a folder that exists; make {folder} first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SinkError(f"--output must lie in a folder that can be written to, and {folder} cannot; name another")
+    if temporary_name(output).is_dir():
+        raise SinkError(f"the model is first written as {temporary_name(output)}, which is a folder: remove that")
 
 
 def _prove_parity(exact: Candidate, material: Material) -> Floats:
@@ -276,21 +282,16 @@ def _self_test(candidate: Candidate, spec: InputSpec) -> SelfTest:
 
 def _write(output: Path, shipped: Shipped, material: Material, proof: AnySize | None) -> None:
     """Write the chosen graph with its final card under a temporary name, open it once more, then rename it."""
-    temporary = output.with_name(f".{output.name}.partial")
     candidate = shipped.candidate
+    more = claims.of(shipped, material) | ({} if proof is None else {"any_size": proof.to_json()})
     try:
-        temporary.unlink(missing_ok=True)  # a link would be written through
-        more = claims.of(shipped, material) | ({} if proof is None else {"any_size": proof.to_json()})
-        card = container.write(temporary, candidate.graph, material.identity, candidate.precision, more)
-        with Classifier(temporary, device="cpu") as classifier:  # with its self-test
-            assert classifier.card == card, "the card must be read as it was written"
-        temporary.replace(output)
+        with replacing(output) as temporary:
+            card = container.write(temporary, candidate.graph, material.identity, candidate.precision, more)
+            with Classifier(temporary, device="cpu") as classifier:  # with its self-test
+                assert classifier.card == card, "the card must be read as it was written"
     except OSError as error:
         why = error.strerror or str(error)
         raise SinkError(f"the model must be written to {output}: {why}; free some space or name another") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish, examined: Sequence[Layer]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import SinkError, needs, printable
+from edgecnn.files import replacing
 from edgecnn_training.accuracy import Evaluation
 from edgecnn_training.health import Pair, Seen
 from edgecnn_training.homes import keep_home_clean
@@ -130,17 +130,11 @@ def _plain(text: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.unlink(missing_ok=True)  # a link would be written through
-        with warnings.catch_warnings():
+        with replacing(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
             figure.savefig(temporary, format="png", dpi=100)
-        temporary.replace(path)
     except OSError as error:
         raise SinkError(
             f"a picture must be written to {path}: {error}; free some space or name another file"
         ) from error
-    finally:  # Ctrl-C too
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

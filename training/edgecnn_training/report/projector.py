@@ -10,13 +10,13 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PILImage
 
 from edgecnn.errors import printable
+from edgecnn.files import replacing
 from edgecnn_training.pictures import Floats, Images
 
 MOST = 1_000
@@ -103,11 +103,5 @@ def _is_number(text: str) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.unlink(missing_ok=True)  # a link would be written through
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
