@@ -19,6 +19,7 @@ from edgecnn.errors import ModelError
 KEY = "edgecnn.card"
 SCHEMA = 1
 MAX_CARD_BYTES = 64 * 1024
+_REST_BYTES = 8 * 1024  # what a card holds beside the labels takes a third of this
 _MOST_DIGITS = 20  # of a whole number: 64 bits
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -28,6 +29,8 @@ METADATA_PROPS = 14  # ModelProto.metadata_props in onnx.proto
 _MANDATORY = ("schema", "task", "name", "labels", "input", "precision", "graph_sha256")
 _FITS = ("crop", "stretch", "pad")
 _SIZES = ("fixed", "any")
+MAX_SIDE = 4096
+"""Of the pictures a network takes, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,19 @@ def checked_labels(labels: object) -> tuple[str, ...]:
     return tuple(cast("list[str]", texts))
 
 
+def check_room(labels: tuple[str, ...]) -> None:
+    """Tell before any work whether a card has room for the labels.
+
+    Raises:
+        ModelError: It has not.
+    """
+    size, limit = len(json.dumps(labels, ensure_ascii=False).encode()), MAX_CARD_BYTES - _REST_BYTES
+    if size > limit:
+        raise ModelError(
+            f"the labels must fit a model's card, {limit:,} bytes; {len(labels):,} labels have {size:,}: shorten them"
+        )
+
+
 def graph_hash(model: bytes) -> str:
     """SHA-256, in hex, of an ONNX file's bytes without its metadata.
 
@@ -196,7 +212,7 @@ def read_input(values: object) -> InputSpec:
     fields = cast("dict[str, object]", values)
     for name in ("height", "width"):
         side = fields.get(name)
-        _check(type(side) is int and 1 <= side <= 4096, f"input.{name}", "1 to 4096", side)
+        _check(type(side) is int and 1 <= side <= MAX_SIDE, f"input.{name}", f"1 to {MAX_SIDE}", side)
     channels, fit = fields.get("channels"), fields.get("fit")
     _check(type(channels) is int and channels in (1, 3), "input.channels", "1 or 3", channels)
     _check(fit in _FITS, "input.fit", f"one of {', '.join(_FITS)}", fit)

@@ -317,6 +317,7 @@ def test_a_wrong_order_of_labels_is_noticed_by_its_accuracy(edgecnn: Edgecnn, le
         (b"a\nb\nc\x07\n", "line 3 of labels.txt is"),
         (b"a\nb\n\xff\xfe\n", "must be a text in UTF-8; labels.txt is none"),
         (b"", "line 1 of labels.txt is ''"),
+        (b"".join(b"a label with a number, %d\n" % i for i in range(3_000)), "must fit a model's card, 57,344 bytes"),
     ],
 )
 def test_a_list_of_labels_that_does_not_fit_is_told_where(
@@ -325,7 +326,7 @@ def test_a_list_of_labels_that_does_not_fit_is_told_where(
     monkeypatch.chdir(tmp_path)
     Path("labels.txt").write_bytes(text)
     with pytest.raises(UsageError) as error:
-        beside.read_labels(Path("labels.txt"), 3)
+        beside.read_labels(Path("labels.txt"), 3_000 if text.count(b"\n") == 3_000 else 3)
     assert message in str(error.value)
 
 

@@ -35,6 +35,16 @@ def two_inputs() -> keras.Model:
     return keras.Model([a, b], layers.Dense(3)(layers.Flatten()(layers.Add()([a, b]))))
 
 
+def rounded() -> keras.Model:
+    image = keras.Input((SIDE, SIDE, 1))
+    return keras.Model(image, keras.ops.cast(layers.Dense(3)(layers.Flatten()(image)), "int32"))
+
+
+def named_output() -> keras.Model:
+    image = keras.Input((SIDE, SIDE, 1))
+    return keras.Model(image, {"scores": layers.Dense(3)(layers.Flatten()(image))})
+
+
 def two_outputs() -> keras.Model:
     image = keras.Input((SIDE, SIDE, 1))
     return keras.Model(image, [layers.Dense(3)(layers.Flatten()(image)) for _ in range(2)])
@@ -55,6 +65,13 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     ),
     "four channels": (lambda: functional((8, 8, 4), layers.Flatten(), layers.Dense(3)), "1 channel is grey, 3 are RGB"),
     "a map": (lambda: functional((8, 8, 3), layers.Conv2D(3, 3)), "this one gives (N, (6, 6, 3)): add Flatten"),
+    "no height": (lambda: functional((0, 24, 3), layers.Flatten(), layers.Dense(3)), "both sides must be 1 to 4,096"),
+    "too wide": (
+        lambda: functional((8, 5_000, 3), layers.GlobalAveragePooling2D(), layers.Dense(3)),
+        "both sides must be 1 to 4,096 pixels; build it for smaller pictures",
+    ),
+    "whole numbers": (rounded, "this one gives int32"),
+    "named outputs": (named_output, "must give a row of numbers; this one gives a dict: keras.Model(image, scores)"),
     "float16": (
         lambda: functional((8, 8, 3), layers.Conv2D(3, 3, dtype="mixed_float16", name="half"), layers.Flatten()),
         "layer 'half', Conv2D, has the dtype policy 'mixed_float16'",

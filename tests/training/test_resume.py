@@ -170,6 +170,21 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_used(
     assert same_weights(copy, whole)
 
 
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "1" + "0" * 9_000, '"warm"', "-1", "[" * 2_000])
+def test_a_damaged_result_is_told_and_written_anew(edgecnn: Edgecnn, whole: Path, tmp_path: Path, value: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    result = copy / "result.json"
+    good = result.read_text()
+    result.write_text('{"calibration": {"temperature": ' + value + "}}")
+    done = edgecnn("evaluate", copy)
+    assert done.code == 3
+    assert "delete that file; edgecnn train --run RUN --resume writes it anew" in done.err
+    result.unlink()
+    assert edgecnn("train", "--run", copy, "--resume").code == 0
+    assert json.loads(result.read_text())["calibration"] == json.loads(good)["calibration"]
+
+
 def test_an_edited_recipe_is_refused_with_what_differs(edgecnn: Edgecnn, trained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)

@@ -84,7 +84,7 @@ class Checkpoint:
         if path is not None:
             raise DataError(
                 f"a checkpoint must be as it was saved; {path} is damaged: "
-                f"delete the folder {self.path}, the checkpoint before it is then used"
+                f"delete the folder {self.path}; the checkpoint before it, if there is one, is then used"
             )
 
     def changed_file(self) -> Path | None:

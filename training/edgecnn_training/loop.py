@@ -196,7 +196,7 @@ def _refuse_beyond(resume: Checkpoint, last: int) -> None:
     if resume.state.step > last:
         raise DataError(
             f"a checkpoint must lie within its run of {last:,} steps; {resume.path} has {resume.state.step:,}: delete "
-            "that folder, the checkpoint before it is then used"
+            "that folder; the checkpoint before it, if there is one, is then used"
         )
 
 

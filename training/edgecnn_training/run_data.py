@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Set
 
@@ -16,6 +17,8 @@ from edgecnn_training.examples import SPLITS
 from edgecnn_training.loading import Dataset, load_dataset
 from edgecnn_training.pictures import Pictures
 from edgecnn_training.run import Run
+
+_ANEW = "delete that file; edgecnn train --run RUN --resume writes it anew"
 
 Codes = npt.NDArray[np.uint8]
 """uint8 ``(N,)``: each picture's split, as an index into `SPLITS`."""
@@ -96,19 +99,33 @@ def _code(sides: Set[str], given: str | None) -> int:
 
 
 def confidence_of(run: Run) -> tuple[float, float | None]:
-    """Temperature and threshold of a run that is done: 1 and None where its ``result.json`` has none."""
+    """Temperature and threshold of a run that is done: 1 and None where its ``result.json`` has none.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = run.path / "result.json"
     try:
-        result = json.loads((run.path / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         result = None
-    return _number(result, "calibration", "temperature") or 1.0, _number(result, "unknown", "threshold")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} must be JSON ({error}): {_ANEW}") from error
+    return _number(run, result, "calibration", "temperature") or 1.0, _number(run, result, "unknown", "threshold")
 
 
-def _number(result: object, part: str, key: str) -> float | None:
-    """A positive number of ``result.json``; None where there is none."""
+def _number(run: Run, result: object, part: str, key: str) -> float | None:
+    """A number of ``result.json``; None where there is none, or 0."""
     inner = result.get(part) if isinstance(result, dict) else None
     value = inner.get(key) if isinstance(inner, dict) else None
-    return float(value) if isinstance(value, (int, float)) and 0 < value < float("inf") else None
+    if not value:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+        raise DataError(
+            f"{part}.{key} of {run.path / 'result.json'} must be a positive number; received {str(value)[:50]!r}: "
+            f"{_ANEW}"
+        )
+    return float(value)
 
 
 def pictures(data: Dataset, codes: Codes, split: str) -> Pictures:

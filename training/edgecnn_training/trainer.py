@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from edgecnn.card import MAX_CARD_BYTES, InputSpec, checked_labels
+from edgecnn.card import InputSpec, check_room, checked_labels
 from edgecnn.errors import DataError, ModelError, UsageError
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
@@ -48,7 +47,6 @@ from edgecnn_training.run import MAX_SIDE, MIN_SIDE, Run, RunInfo
 from edgecnn_training.run_data import Codes, codes_of, load_data_of, pictures
 
 _LISTED_CLASSES = 40
-_CARD_REST = 8 * 1024  # what a card holds beside the labels takes a third of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +313,10 @@ def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     except ModelError as error:
         why = str(error).removeprefix("the model's card: ")
         raise DataError(f"{why}: rename the class") from error
-    size, limit = len(json.dumps(checked, ensure_ascii=False).encode()), MAX_CARD_BYTES - _CARD_REST
-    if size > limit:
-        raise DataError(
-            f"the names of all classes must fit a model's card, {limit:,} bytes; {len(checked):,} classes have "
-            f"{size:,}: shorten the names, or train on fewer classes"
-        )
+    try:
+        check_room(checked)
+    except ModelError as error:
+        raise DataError(f"{error}, or train on fewer classes") from error
     return checked
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import keras
 
-from edgecnn.errors import SourceError, UsageError
+from edgecnn.card import check_room
+from edgecnn.errors import ModelError, SourceError, UsageError
 from edgecnn_training.pictures import Normalization
 
 CONVENTIONS = (
@@ -66,6 +67,10 @@ def read_labels(path: Path, outputs: int) -> tuple[str, ...]:
         raise UsageError(
             f"--labels must name every output once; the network has {what}, {path} has {len(first):,} labels"
         )
+    try:
+        check_room(tuple(first))
+    except ModelError as error:
+        raise UsageError(f"{error} in {path}") from error
     return tuple(first)
 
 

@@ -17,6 +17,7 @@ from typing import cast
 
 import keras
 
+from edgecnn.card import MAX_SIDE
 from edgecnn.errors import ModelError, SourceError, printable
 from edgecnn_training.export.repairs import every_layer
 
@@ -28,6 +29,7 @@ _RUNS_CODE = frozenset({"FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchMo
 _PLAIN = frozenset(
     {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__", "__tuple__"}
 )
+_LONGEST_VERSION = 50
 _AGAIN = "load it where it was made and save it with model.save('model.keras')"
 
 
@@ -154,7 +156,7 @@ def _description(path: Path) -> tuple[object, str]:
             raise
         raise ModelError(f"a .keras file must be whole; this one is damaged ({error}): copy it anew") from error
     version = about.get("keras_version", "") if isinstance(about, dict) else ""
-    return config, version if isinstance(version, str) else ""
+    return config, printable(version)[:_LONGEST_VERSION] if isinstance(version, str) else ""
 
 
 def _refuse_foreign(config: object) -> None:
@@ -204,7 +206,7 @@ def _load(path: Path, version: str) -> keras.Model:
             warnings.simplefilter("ignore")  # that the optimiser is not loaded
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a file of others may make Keras raise anything
-        written = f", which was written by Keras {printable(version)}" if version else ""
+        written = f", which was written by Keras {version}" if version else ""
         raise ModelError(
             f"Keras {keras.__version__} cannot load the file{written} ({type(error).__name__}: {_short(error)}): "
             f"{_AGAIN}, by this version of Keras if another one wrote it"
@@ -227,6 +229,11 @@ def _check_input(model: keras.Model) -> None:
                 f"{', '.join(str(tensor.name) for tensor in tensors)}: keras.Model(image, scores) cuts out the part "
                 "that has"
             )
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        raise ModelError(
+            "a classifier must give a row of numbers; this one gives a dict: keras.Model(image, scores) cuts out the "
+            "part that gives the scores"
+        )
     shape = tuple(model.inputs[0].shape)[1:]
     text = f"(N, {', '.join('?' if side is None else str(side) for side in shape)})"
     rule = f"a network must take pictures (N, height, width, 1 or 3); this one takes {text}"
@@ -248,6 +255,11 @@ def _check_input(model: keras.Model) -> None:
             f"{rule}, of any size: fix it and save it again, "
             f"image = keras.Input((224, 224, {shape[2]})); keras.Model(image, model(image)).save('fixed.keras')"
         )
+    if not all(1 <= side <= MAX_SIDE for side in shape[:2]):
+        raise ModelError(f"{rule}: both sides must be 1 to {MAX_SIDE:,} pixels; build it for smaller pictures")
+    dtype = str(model.outputs[0].dtype)
+    if "float" not in dtype:
+        raise ModelError(f"a classifier must give scores, in float32; this one gives {dtype}: leave out what rounds")
     outputs = tuple(model.outputs[0].shape)[1:]
     if len(outputs) != 1 or outputs[0] is None:
         raise ModelError(
