@@ -38,7 +38,8 @@ def inspect(
 
     path = pathlib.Path(model)
     if not path.is_file():
-        raise ModelError(f"{model}: no such file; name the file that `edgecnn export` wrote")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ModelError(f"{model}: {what}; name the file that `edgecnn export` wrote")
     data = path.read_bytes()
     try:
         prescan.check(data, allow_any_op=allow_any_op)
@@ -109,9 +110,9 @@ def _accuracy(claims: Json) -> str:
     """The card's accuracy in a sentence; empty where it is not what `edgecnn export` writes."""
     match claims:
         case {"top1": float(top1), "n": int(n), "interval": [float(low), float(high)], "split": str(split), **others}:
-            text = f"top-1 {top1:.2%} of {n:,} {split} pictures, 95 % interval {low:.2%} to {high:.2%}"
+            text = f"top-1 {_share(top1)} of {n:,} {split} pictures, 95 % interval {_share(low)} to {_share(high)}"
             before, leaked = others.get("float_top1"), others.get("leaked")
-            text += f"; {before:.2%} before quantisation" if isinstance(before, float) else ""
+            text += f"; {_share(before)} before quantisation" if isinstance(before, float) else ""
             return text + (f"; flattered by {leaked:,} it knew" if isinstance(leaked, int) and leaked else "")
     return ""
 
@@ -129,7 +130,7 @@ def _unknown(claims: Json) -> str:
         case {"threshold": float(limit), "coverage": float(kept), "error": float(wrong), "n": int(n)}:
             return (
                 f"below a score of {limit:.2f}, where {(1 - kept) * 100:.1f} % of {n:,} pictures of known classes are; "
-                f"{wrong * 100:.2f} % of the others are wrong"
+                f"{_share(wrong)} of the others are wrong"
             )
     return ""
 
@@ -148,12 +149,35 @@ def _macs(claims: Json) -> str:
     return ""
 
 
+def _any_size(claims: Json) -> str:
+    match claims:
+        case {"n": int(n), "sizes": int(sizes), "levels": int(levels), "difference": float() | int() as apart}:
+            same = "to the same pixels" if not levels else f"within {levels} of 255 in a pixel, {apart:.1g} in a score,"
+            return f"{n:,} pictures of {sizes:,} sizes are brought {same} as by edgecnn before an ordinary file"
+    return ""
+
+
+def _recipe(values: Json) -> str:
+    """What tells one training from another at a glance; ``--json`` has all of it."""
+    match values:
+        case {"arch": str(arch), "epochs": int(epochs), "seed": int(seed), **others}:
+            told = others.get("description")
+            first = f"{told}; " if isinstance(told, str) and told else ""
+            return f"{first}arch {arch}, {epochs} epochs, seed {seed} (the rest: --json)"
+    return ""
+
+
+def _share(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
 _SENTENCES: dict[str, Callable[[Json], str]] = {
     "accuracy": _accuracy,
     "calibration": _calibration,
     "unknown": _unknown,
     "self_test": _self_test,
     "macs": _macs,
+    "any_size": _any_size,
 }
 
 
@@ -162,7 +186,7 @@ def _origin(more: Mapping[str, Json]) -> list[tuple[str, str]]:
     provenance = more.get("provenance")
     if not isinstance(provenance, dict):
         return []
-    return [(name, _words(value)) for name, value in provenance.items()]
+    return [(name, (_recipe(value) if name == "recipe" else "") or _words(value)) for name, value in provenance.items()]
 
 
 def _outline_rows(outline: Outline) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -78,6 +79,7 @@ def predict(
     from edgecnn.classifier import Classifier
     from edgecnn.pipeline import open_source
 
+    _refuse_swapped(model, sources)
     for target in (output, *map(_target, to or [])):
         _refuse_to_overwrite(target, [model, *sources])
     only_to = to and not output and format == "auto"
@@ -94,6 +96,14 @@ def predict(
     _tell(_sentence(summary, live=source.live))
     if summary.failures:
         raise typer.Exit(ImageError.exit_code)
+
+
+def _refuse_swapped(model: str, sources: list[str]) -> None:
+    """Say so where the model stands behind the pictures."""
+    behind = next((source for source in sources if source.lower().endswith(".onnx")), None)
+    if behind is not None and not model.lower().endswith(".onnx"):
+        typed = f"edgecnn predict {shlex.quote(behind)} {shlex.quote(model)}"
+        raise UsageError(f"the model must stand before the pictures; received {model!r} first: {typed}")
 
 
 def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:

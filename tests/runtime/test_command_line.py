@@ -96,6 +96,8 @@ def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, c
         (["predict", "MODEL"], 2, "Missing argument"),
         (["no-such-command"], 2, "No such command"),
         (["inspect", "nothing.onnx"], 4, "error: nothing.onnx: no such file"),
+        (["inspect", "PHOTOS"], 4, "photos: a folder; name the file that"),
+        (["predict", "cat photo.jpg", "m.onnx"], 2, "first: edgecnn predict m.onnx 'cat photo.jpg'"),
         (["inspect", "PHOTOS/2.png"], 4, "2.png: not an ONNX file"),
     ],
 )
@@ -184,6 +186,9 @@ def test_inspect_tells_what_is_measured_in_words_and_wraps_it(
             calibration={"temperature": 0.5, "ece_before": 0.068, "ece": 0.002, "n": 9000},
             unknown={"threshold": 0.75, "coverage": 0.952, "error": 0.0008, "n": 9000},
             macs=9_345_920,
+            accuracy={"top1": 0.98, "n": 50, "interval": [0.895, 0.9965], "split": "test", "float_top1": 0.9812},
+            any_size={"n": 512, "sizes": 40, "generated": 0, "levels": 0, "difference": 0.0, "margins": []},
+            provenance={"recipe": {"description": "AdamW", "arch": "pico", "epochs": 8, "seed": 3, "flip": False}},
         )
     )
     lines = edgecnn("inspect", path, terminal=True).out.partition("name ")[2].splitlines()  # a path is not broken
@@ -192,6 +197,10 @@ def test_inspect_tells_what_is_measured_in_words_and_wraps_it(
     assert "scores are off by 0.2 points on average, 6.8 before temperature 0.50; n 9,000" in text
     assert "below a score of 0.75, where 4.8 % of 9,000 pictures of known classes are; 0.08 % of the others are" in text
     assert "macs 9.3 million a picture" in text
+    assert "top-1 98.00 % of 50 test pictures, 95 % interval 89.50 % to 99.65 %; 98.12 % before" in text
+    assert "any_size 512 pictures of 40 sizes are brought to the same pixels as by edgecnn" in text
+    assert "recipe AdamW; arch pico, 8 epochs, seed 3 (the rest: --json)" in text
+    assert "flip" not in text
 
 
 def test_inspect_as_json_holds_the_whole_card(edgecnn: Edgecnn, colors: Path) -> None:

@@ -106,7 +106,7 @@ def test_the_card_says_what_was_measured(exported: dict[str, Path], trained: Pat
 def test_inspect_tells_the_accuracy_in_a_sentence(edgecnn: Edgecnn, exported: dict[str, Path]) -> None:
     shown = edgecnn("inspect", exported["int8"], terminal=True)
     top1 = json.loads(edgecnn("inspect", exported["int8"]).out)["card"]["accuracy"]["top1"]
-    assert f"top-1 {top1:.2%} of 18 test pictures, 95 % interval" in shown.out
+    assert f"top-1 {top1 * 100:.2f} % of 18 test pictures, 95 % interval" in shown.out
     assert "before quantisation" in shown.out
 
 

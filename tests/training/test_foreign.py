@@ -104,6 +104,15 @@ def test_a_link_under_the_temporary_name_is_not_written_through(
     assert not (tmp_path / "m.onnx").is_symlink()
 
 
+def test_a_network_that_has_learned_nothing_is_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    image = keras.Input((SIDE, SIDE, 1))
+    blind = keras.Model(image, keras.layers.Dense(3, kernel_initializer="zeros")(keras.layers.Flatten()(image)))
+    file, labels = save(blind, tmp_path, "bar\nring\ndisc\n")
+    done = edgecnn("export", file, "--labels", labels, *OPTIONS, "-o", tmp_path / "m.onnx")
+    assert done.code == 0
+    assert "note: the network says the same of every picture, whatever it shows" in done.err
+
+
 def test_the_list_of_labels_is_not_replaced(edgecnn: Edgecnn, learned: Path, tmp_path: Path) -> None:
     named = tmp_path / "labels.onnx"
     named.write_text("\n".join(LABELS))

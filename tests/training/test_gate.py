@@ -86,13 +86,13 @@ def test_a_loss_counts_the_pictures_on_which_both_differ():
     truth = np.array([0, 1, 2, 0, 1])
     loss = Loss.of(scores([0, 1, 2, 1, 0]), scores([1, 1, 2, 0, 2]), truth)
     assert (loss.worse, loss.better, loss.n, loss.measured) == (1, 1, 5, 0.0)
-    assert loss.told().startswith("lost 0.00; with 5 pictures no more than ")
+    assert loss.told("test").startswith("lost 0.00 points on test; with 5 pictures no more than ")
 
 
 def test_163_pictures_without_a_difference_prove_1_8_points():
     truth = np.zeros(163, np.int64)
     loss = Loss.of(scores(truth), scores(truth), truth)
-    assert loss.told() == "lost 0.00; with 163 pictures no more than 1.8 points is proven"
+    assert loss.told("test") == "lost 0.00 points on test; with 163 pictures no more than 1.8 is proven"
     assert gate.passes(loss, 0.5, prove=False)
     assert not gate.passes(loss, 1.8, prove=True)
     assert gate.passes(loss, 1.9, prove=True)

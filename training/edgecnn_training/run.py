@@ -30,6 +30,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,7 +114,8 @@ class Run:
             DataError: The directory is missing, not a run, or damaged.
         """
         if not (path / "run.json").is_file():
-            what = "has no run.json" if path.is_dir() else "does not exist"
+            train = f"pictures are trained on first, with `edgecnn train {shlex.quote(str(path))}`"
+            what = f"has no run.json: {train}" if path.is_dir() else "does not exist: check the path"
             raise DataError(f"a run must be a directory that `edgecnn train` made; {str(path)!r} {what}")
         try:
             values = json.loads((path / "run.json").read_text(encoding="utf-8"))

@@ -54,12 +54,19 @@ def bar() -> Progress:
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[int], None]]:
     """A running count of pictures on a terminal: ``reading 12,000 pictures``."""
+    with steps(what) as begins:
+        yield lambda count: begins(f"{count:,} pictures")
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str], None]]:
+    """What is being worked on, on a terminal: ``measuring int8 percentile``."""
     console = Console(stderr=True)
     with console.status(f"{what} …") if console.is_terminal else nullcontext() as status:
 
-        def show(count: int) -> None:
+        def show(name: str) -> None:
             if status is not None:
-                status.update(f"{what} {count:,} pictures")
+                status.update(f"{what} {name}")
 
         yield show
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from edgecnn.classifier import Classifier
+from edgecnn_training import screen
 from edgecnn_training.accuracy import in_batches
 from edgecnn_training.calibrate import calibration_rows
 from edgecnn_training.export import container, dense, front, islands, layers, quantize, timing
@@ -137,7 +138,12 @@ class Workshop:
             schemes.append(Scheme("int8 first float", float_nodes=first))
         if here:
             schemes += self._for_here(first)
-        return [self.half(exact), *map(self.quantized, unlike(schemes))]
+        made = [self.half(exact)]
+        with screen.steps("measuring") as begins:
+            for scheme in unlike(schemes):
+                begins(scheme.name)
+                made.append(self.quantized(scheme))
+        return made
 
     def _for_here(self, first: tuple[str, ...]) -> list[Scheme]:
         """Schemes that nothing but a measurement on the machine itself speaks for."""

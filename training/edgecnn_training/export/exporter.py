@@ -39,6 +39,7 @@ CHOICES = ("auto", "int8", "float16", "none")
 PARITY_LIMIT = 1e-4
 """Largest difference of a score between Keras and the float32 file; 2e-6 is usual."""
 _SCRATCH_BYTES = 1 << 20
+_SAME = 1e-4  # scores that differ by less tell no pictures apart
 _ALONE = 8  # pictures that are also predicted one by one
 
 
@@ -106,7 +107,7 @@ def deliver(material: Material, output: Path, wish: Wish, *, keep: Path | None =
         keras_says = _prove_parity(exact, material)
         if maps:
             maps.prove(exact)
-        if len(material.train) and (wish.quantize != "none" or wish.layers):
+        if len(material.train) and (wish.quantize in ("auto", "int8") or wish.layers):
             _examine(workshop, material, wish, keep)
         shipped = _choose(workshop, exact, material, keras_says, wish)
         if maps:
@@ -169,6 +170,8 @@ def _prove_parity(exact: Candidate, material: Material) -> Floats:
             f"they differ by {apart:.1e}: the network has a layer that is called in training mode, take that out"
         )
     screen.say(f"parity with Keras: {text}")
+    if len(keras_says) > 1 and float(np.ptp(keras_says, axis=0).max()) <= _SAME:
+        screen.say("note: the network says the same of every picture, whatever it shows: it has learned nothing")
     return keras_says
 
 
@@ -222,9 +225,11 @@ def _choose(workshop: Workshop, exact: Candidate, material: Material, keras_says
 
 
 def _others(workshop: Workshop, exact: Candidate, material: Material, wish: Wish) -> list[Candidate]:
-    """The candidates beside float32; without pictures to calibrate by, float16 alone."""
+    """The candidates beside float32; without pictures to calibrate by, or where it was asked for, float16 alone."""
     if wish.quantize == "none":
         return []
+    if wish.quantize == "float16":
+        return [workshop.half(exact)]
     if len(material.train):
         return workshop.others(exact, here=wish.target == "host")
     screen.say("note: int8 is not tried, and no accuracy is known, without labelled pictures: --data names them")
@@ -269,7 +274,7 @@ class _Trial:
         loss = Loss.of(self.before, scores, self.material.held_out.class_index, sure)
         passed = gate.passes(loss, self.wish.max_drop, prove=self.wish.prove)
         more = "" if passed else f": more than --max-drop {self.wish.max_drop:g}"
-        self.verdicts[candidate.name] = loss.told() + more
+        self.verdicts[candidate.name] = loss.told(self.material.split) + more
         if not passed:
             return None
         return Shipped(candidate, scores, self.before, _self_test(candidate, self.material.identity.input), loss)
@@ -295,12 +300,13 @@ def _write(output: Path, shipped: Shipped, material: Material, proof: AnySize | 
 
 
 def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish, examined: Sequence[Layer]) -> None:
+    size = output.stat().st_size
     record: dict[str, object] = {
         "type": "export",
         "model": str(output),
         "precision": shipped.candidate.precision,
         "scheme": shipped.candidate.name,
-        "bytes": output.stat().st_size,
+        "bytes": size,
     }
     measured = "no accuracy measured"
     if len(material.held_out):
@@ -316,7 +322,7 @@ def _finish(output: Path, shipped: Shipped, material: Material, wish: Wish, exam
     record.pop("confusion", None)
     if wish.layers:
         record["layers"] = [layer.to_record() for layer in examined]
-    screen.emit(record, f"{output}  {shipped.candidate.name}, {measured}")
+    screen.emit(record, f"{output}  {shipped.candidate.name}, {size / 1000:,.0f} KB, {measured}")
     to = " --to 'images:drawn?explain=1'" if wish.explain else ""
     screen.say(f"next:  edgecnn predict {screen.word(output)} photo.jpg{to}")
 

@@ -93,12 +93,12 @@ class Loss:
         """Share of the pictures; negative where the candidate is the better one."""
         return (self.worse - self.better) / self.n
 
-    def told(self) -> str:
-        """In words, in percentage points."""
+    def told(self, split: str) -> str:
+        """In words, in percentage points of the pictures of a split."""
         change = "gained" if self.measured < 0 else "lost"
         return (
-            f"{change} {abs(self.measured) * 100:.2f}; with {self.n:,} pictures no more than "
-            f"{max(self.upper, 0) * 100:.1f} points is proven"
+            f"{change} {abs(self.measured) * 100:.2f} points on {split}; with {self.n:,} pictures no more than "
+            f"{max(self.upper, 0) * 100:.1f} is proven"
         )
 
 

@@ -80,9 +80,10 @@ def report(exact: Path, folder: Path, found: object, images: Images) -> list[Lay
     graph = load(exact).graph
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     before, path = run(exact, images), folder / "one-layer.onnx"
-    layers = []
-    for node in graph.node:
-        if timing.is_layer(node, set(weights)):
+    layers: list[Layer] = []
+    with screen.steps("quantising") as begins:
+        for node in (node for node in graph.node if timing.is_layer(node, set(weights))):
+            begins(f"layer {len(layers) + 1} alone")
             quantize(exact, path, found, Scheme("one layer", only_nodes=(node.name,)))
             noise = signal_to_noise_db(before, run(path, images))
             layers.append(Layer(node.name, node.op_type, weights[node.input[1]], noise))

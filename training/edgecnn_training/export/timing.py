@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _FUSED = ("Add", "Clip", "LeakyRelu", "Relu")  # with the layer before them, where nothing else reads its output
 _MARK = re.compile(r"layer(\d+):")
+_NAMELESS = re.compile(r"[A-Za-z]+__\d+")
 _ROUNDS, _CALLS, _WARM = 8, 15, 5  # of each file in turn, so that all share the machine's mood
 _END = "_kernel_time"
 
@@ -65,8 +66,9 @@ def is_layer(node: onnx.NodeProto, weights: set[str]) -> bool:
 
 
 def plain(name: str) -> str:
-    """A marked name without its mark."""
-    return _MARK.sub("", name)
+    """A marked name for people: without its mark, and by its number where tf2onnx has lost the name, ``layer 3``."""
+    mark, own = _MARK.match(name), _MARK.sub("", name)
+    return f"layer {int(mark[1]) + 1}" if mark and _NAMELESS.fullmatch(own) else own
 
 
 def microseconds(files: Mapping[str, Path], picture: Images) -> dict[str, dict[int, float]]:
