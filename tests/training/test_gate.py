@@ -29,6 +29,8 @@ def test_what_loses_too_much_on_validation_is_not_tried():
     others = [standing("int8", loss=0.0051), standing("int8 mixed", loss=0.005)]
     assert names(gate.order(EXACT, others, "any", 0.5)) == ["int8 mixed"]
     assert gate.why_not(others[0], EXACT, "any", 0.5) == "loses 0.51 points on validation"
+    full = Standing("int8 full", 1, 0.2, 0.7, 1.0)
+    assert gate.why_not(full, EXACT, "host", 0.5).endswith("on validation; 8 bits overflow on x86 without VNNI")
 
 
 def test_host_goes_by_the_time_measured_here_and_takes_only_what_is_faster_than_float32():
@@ -92,7 +94,7 @@ def test_a_loss_counts_the_pictures_on_which_both_differ():
 def test_163_pictures_without_a_difference_prove_1_8_points():
     truth = np.zeros(163, np.int64)
     loss = Loss.of(scores(truth), scores(truth), truth)
-    assert loss.told("test") == "lost 0.00 points on test; with 163 pictures no more than 1.8 is proven"
+    assert loss.told("test") == "lost 0.00 points on test; with 163 pictures no more than 1.8 points is proven"
     assert gate.passes(loss, 0.5, prove=False)
     assert not gate.passes(loss, 1.8, prove=True)
     assert gate.passes(loss, 1.9, prove=True)
