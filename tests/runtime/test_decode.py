@@ -169,7 +169,9 @@ def test_a_damaged_file_gives_a_picture_or_an_image_error(format: str, changes: 
     assert image.shape[2] in (1, 3)
 
 
-@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"\x89PNG", b"\xff\xd8\xff", b"\0" * 1000, os.urandom(64)])
+@pytest.mark.parametrize(
+    "data", [b"hello", b"%PDF-1.7", b"\x89PNG", b"\xff\xd8\xff", b"\0" * 1000, bytes(range(7, 256, 4))]
+)
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match=r"not an image|damaged"):
         decode(data)
