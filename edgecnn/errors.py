@@ -20,6 +20,7 @@ remedy, in this order.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -135,6 +136,12 @@ def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[s
         if name not in known:
             rule = f"must be one of {', '.join(known)}" if known else "do not exist"
             raise UsageError(f"options of {kind} {rule}; received {name!r}")
+
+
+def redacted(text: str) -> str:
+    """Text without what is secret in the addresses within it: user and password, and options that look like one."""
+    text = re.sub(r"(?<=://)[^/?#\s@]*@", "***@", text)
+    return re.sub(r"(?i)\b((?:pass\w*|pwd|token|secret|api_?key|auth)=)[^&#\s]+", r"\1***", text)
 
 
 def printable(text: str) -> str:

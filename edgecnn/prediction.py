@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,9 +137,12 @@ class Result:
         prediction: What the model says of it.
         model: The model's name and the first 12 digits of its graph's hash, ``signs@0edb4e07aca7``.
         device: Where it was computed.
-        ms: Milliseconds spent on this picture: ``decode``, ``preprocess`` and ``inference`` (its share of the batch).
+        ms: Milliseconds spent on this picture: ``decode``, ``preprocess`` and ``inference``, its share of the batch; of
+            a live feed also ``capture_to_label`` since the frame's arrival, and where the source knows when the sensor
+            was exposed, ``glass_to_label``.
         image: The picture itself, uint8 ``(H, W, C)``, where a sink wants it; otherwise None, to save memory.
-        index: Number of the frame in a live feed, from 0; None where the source gives pictures one by one.
+        index: Number of the frame in a live feed or a video, from 0; None where the source gives pictures one by one.
+        time: Of a live feed, when it was labelled, in seconds since 1970; None for others.
     """
 
     source: str
@@ -148,12 +152,18 @@ class Result:
     ms: Mapping[str, float]
     image: npt.NDArray[np.uint8] | None = None
     index: int | None = None
+    time: float | None = None
 
     def to_record(self, top: int) -> Record:
         """The JSON record, with the `top` likeliest labels; scores to 6 decimals, times to 3."""
+        when: Record = {} if self.index is None else {"index": self.index}
+        if self.time is not None:
+            at = datetime.datetime.fromtimestamp(self.time, datetime.UTC)
+            when["time"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
             "type": "prediction",
             "source": _utf8(self.source),
+            **when,
             "label": self.prediction.label,
             "score": round(self.prediction.score, 6),
             "top": [{"label": label, "score": round(score, 6)} for label, score in self.prediction.top(top)],

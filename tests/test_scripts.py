@@ -54,7 +54,7 @@ def test_what_one_script_has_installed_the_other_finds_and_adds_to(machine: Mach
     machine.run(machine.checkout / "scripts/test")  # ends where it finds no ruff
     end = machine.run()
     assert (end.returncode, end.stderr) == (0, "")
-    assert machine.installed() == [".[train,cpu]", ".[train,cpu,heif,dev]", "onnxruntime==1.24"]
+    assert machine.installed() == [".[train,cpu]", ".[train,cpu,heif,video,screen,dev]", "onnxruntime==1.24"]
 
 
 def test_another_pyproject_toml_is_installed_again_with_all_that_was_there(machine: Machine) -> None:
@@ -62,7 +62,7 @@ def test_another_pyproject_toml_is_installed_again_with_all_that_was_there(machi
     with (machine.checkout / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
     end = machine.run()
-    assert machine.installed()[-1] == ".[train,cpu,heif,dev]"
+    assert machine.installed()[-1] == ".[train,cpu,heif,video,screen,dev]"
     assert "into .venv: what is missing or has changed\n" in end.stderr
 
 

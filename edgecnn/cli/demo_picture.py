@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,8 +103,10 @@ class _Page:
 
 
 def _save(page: Image.Image, path: Path) -> None:
+    data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+    page.save(data, "PNG", optimize=True)
     try:
         with replacing(path) as temporary:
-            page.save(temporary, "PNG", optimize=True)
+            temporary.write_bytes(data.getvalue())
     except OSError as error:
         raise SinkError(f"a picture must be written to {path}: {error}; free some space, then try again") from error

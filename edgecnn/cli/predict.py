@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
 import typer
 
 from edgecnn import plugins
+from edgecnn.cli import feed
 from edgecnn.cli.options import AllowAnyOp
-from edgecnn.errors import ImageError, UsageError, printable
+from edgecnn.cli.streams import guarded_stdout, stopped_by_signals, tell
+from edgecnn.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier
@@ -34,8 +31,8 @@ def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', - for standard input, "
-            "or test: for a synthetic live feed of the letters A to J.",
+            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', videos, - for standard input; live: "
+            "pi, usb:0, rtsp://…, http://…, 'exec:COMMAND', screen:, and test: for synthetic letters A to J.",
             metavar="SOURCE...",
         ),
     ],
@@ -68,6 +65,14 @@ def predict(
         bool,
         typer.Option("--self-test/--no-self-test", help="Ask the model at load what its card says it answers."),
     ] = True,
+    retry_first: Annotated[
+        bool,
+        typer.Option("--retry-first", help="Wait for a live feed that is not there yet, and not only for a lost one."),
+    ] = False,
+    stats_every: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=86_400, metavar="S", help="Tell of a live feed every so many seconds how it goes."),
+    ] = None,
     allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.
@@ -86,15 +91,16 @@ def predict(
     sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
     with (
         contextlib.ExitStack() as outermost,
-        _guarded_stdout(),
+        guarded_stdout(),
         Classifier(model, device=device, threads=threads, self_test=self_test, allow_any_op=allow_any_op) as classifier,
     ):
-        source = open_source(*sources)
+        source = open_source(*sources, retry_first=retry_first)
         if source.live:
-            outermost.enter_context(_stopped_by_signals())  # also while the end of the results waits for their reader
-        summary = _predict(classifier, source, sinks, top=top, batch=batch)
-    _tell(_sentence(summary, live=source.live))
-    if summary.failures:
+            outermost.enter_context(feed.told_changes())
+            outermost.enter_context(stopped_by_signals())  # also while the end of the results waits for their reader
+        summary = _predict(classifier, source, sinks, top=top, batch=batch, stats_every=stats_every)
+    tell(feed.sentence(summary, live=source.live))
+    if summary.failures and not (source.live and summary.frames):
         raise typer.Exit(ImageError.exit_code)
 
 
@@ -118,12 +124,17 @@ def _target(uri: str) -> str:
     return unquote(uri.partition("?")[0].partition(":")[2])
 
 
-def _predict(model: Classifier, source: Source, to: list[str], *, top: int, batch: int) -> Summary:
+def _predict(
+    model: Classifier, source: Source, to: list[str], *, top: int, batch: int, stats_every: float | None
+) -> Summary:
     from edgecnn.pipeline import open_sinks, run
+    from edgecnn.timing import Timing
 
     sink = open_sinks(to, top=top)
-    _tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
-    return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch)
+    tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
+    timing = Timing()
+    with feed.told_regularly(source, timing, stats_every if source.live else None):
+        return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch, timing=timing)
 
 
 class _Complaining:
@@ -138,7 +149,7 @@ class _Complaining:
         self._sink.write(result)
         error = getattr(result, "error", None)
         if error is not None:
-            _tell(f"{result.source}: {error}; skipped")
+            tell(f"{result.source}: {error}; skipped")
 
 
 def _first_sink(format: str, output: str) -> str:
@@ -150,70 +161,3 @@ def _first_sink(format: str, output: str) -> str:
     if format not in known:
         raise UsageError(f"--format must be one of auto, {', '.join(known)}; received {format!r}")
     return f"{format}:{quote(output or '-', errors='surrogateescape')}"
-
-
-def _sentence(summary: Summary, *, live: bool) -> str:
-    frames, seconds = summary.frames, summary.seconds
-    failed = f"; {summary.failures} could not be read" if summary.failures else ""
-    if live:
-        return (
-            f"{frames:,} frame{'s' if frames != 1 else ''} in {seconds:.1f} s: {frames / seconds:.1f} labels/s{failed}"
-        )
-    each = f", {seconds / frames * 1000:.1f} ms each" if frames else ""
-    return f"{frames:,} picture{'s' if frames != 1 else ''} in {seconds:.2f} s{each}{failed}"
-
-
-def _tell(message: str) -> None:
-    with contextlib.suppress(OSError):  # standard error is full or gone, and what goes there is not what was asked for
-        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM (``kill``, systemd, Docker) stop a live feed as Ctrl-C does; a second signal ends it at once.
-
-    A signal that is ignored, as Ctrl-C is by a shell's background job, stays so. Outside the main thread, where Python
-    takes none, nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _guarded_stdout() -> Iterator[None]:
-    """Keep standard output for results: what libraries print there (ONNX Runtime does) goes to standard error.
-
-    Results are UTF-8 whatever the terminal's locale says, as JSON must be.
-    """
-    try:
-        descriptor = os.dup(sys.stdout.fileno())
-    except (AttributeError, io.UnsupportedOperation):  # closed, or replaced by a test
-        yield
-        return
-    plain = sys.stdout
-    plain.flush()
-    sys.stdout = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
-    os.dup2(2, plain.fileno())
-    try:
-        yield
-    finally:
-        results, sys.stdout = sys.stdout, plain
-        os.dup2(descriptor, plain.fileno())
-        with contextlib.suppress(OSError):  # what could not be written has been told
-            results.close()

@@ -43,13 +43,18 @@ class Table:
         shown = 0 if prediction.unknown else 1  # of an unknown picture the first label is a guess like the others
         bar = "▇" * round(prediction.score * _BAR_CELLS)
         others = "  ".join(f"{printable(name)} {score:.2f}" for name, score in prediction.top(self._top)[shown:])
-        score = f"{prediction.score:.2f} {bar:<{_BAR_CELLS}}  {sum(result.ms.values()):6.1f} ms"
+        score = f"{prediction.score:.2f} {bar:<{_BAR_CELLS}}  {_spent_ms(result):6.1f} ms"
         row = f"{source}  {_fit(label, width)}  {score}   {others}"
         self._lines.write(row.rstrip())
 
     def close(self) -> None:
         """Close the file; idempotent."""
         self._lines.close()
+
+
+def _spent_ms(result: Result) -> float:
+    """From the frame's arrival to its label; of a picture that lies in a file, all that it took."""
+    return result.ms.get("capture_to_label", sum(result.ms.values()))
 
 
 def _fit(text: str, cells: int) -> str:

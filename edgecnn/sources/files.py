@@ -1,30 +1,37 @@
-"""Pictures in files: one file, all files of a folder, or a quoted pattern such as ``'photos/**/*.jpg'``.
+"""Pictures in files: one file, all of a folder, a quoted pattern such as ``'photos/**/*.jpg'``, or ``@list.txt``.
 
-Every file is tried, in natural order (``2.jpg`` before ``10.jpg``) and once per folder, whatever symbolic links do.
+A list holds a path on each line, seen from where the list lies; blank lines and those that begin with ``#`` do not
+count. A video that is named gives all its frames; one in a folder is told, and left out. Every file is tried, in
+natural order (``2.jpg`` before ``10.jpg``) and once per folder, whatever symbolic links do.
 Hidden files and folders are passed over, as a shell does. A file that is no picture is a `Failure`, and the rest goes
 on.
 """
 
 from __future__ import annotations
 
+import builtins
 import fnmatch
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecnn.decode import decode_file
-from edgecnn.errors import ImageError, SourceError, refuse_unknown_options
-from edgecnn.frames import Failure, Frame
+from edgecnn.errors import ImageError, SourceError
+from edgecnn.frames import Failure, Frame, Item
+from edgecnn.sources import _av
+from edgecnn.sources._options import refuse_unknown
 
 SCHEMES = ("file",)
 
 _PATTERN = re.compile(r"[*?\[]")
+_MAX_LIST = 64 << 20
 _REMEDY = "name a picture, a folder of pictures, a quoted pattern such as 'photos/*.jpg', or - for standard input"
 
 
-def open(uri: str, options: Mapping[str, str]) -> Files:
+def open(uri: str, options: Mapping[str, str]) -> Files | Video:
     """Find the files of a path, a folder or a pattern; they are read when the source is iterated.
 
     Args:
@@ -34,15 +41,18 @@ def open(uri: str, options: Mapping[str, str]) -> Files:
     Raises:
         UsageError: Any option.
         SourceError: Nothing there, no file in the folder, none that matches, or not a regular file.
+        MissingExtraError: A video, and PyAV is not installed.
     """
-    refuse_unknown_options("the source file", options, ())
+    refuse_unknown("the source file:", options, (), live=False)
     path = uri if os.path.lexists(uri) else uri.removeprefix("file:")
     if os.path.isdir(path):
         return Files(_some(list(_in_folder(path, None)), f"no file in the folder {path!r}"))
     if os.path.exists(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise SourceError(f"a source must be a regular file or a folder; {path!r} is a device, a pipe or a socket")
-        return Files([path])
+        return Video(path) if _is_video(path) else Files([path])
+    if path.startswith("@"):
+        return Files(_some(_listed(path[1:]), f"no path in the list {path[1:]!r}"))
     if _PATTERN.search(path):
         return Files(_some(list(_matching(path)), f"no file matches the pattern {path!r}"))
     raise SourceError(f"no file or folder {path!r}; {_REMEDY}")
@@ -62,6 +72,9 @@ class Files:
             if isinstance(path, Failure):
                 yield path
                 continue
+            if _is_video(path):
+                yield Failure(path, ImageError("a video, which must be named by itself"))
+                continue
             started = time.perf_counter()
             try:
                 image = decode_file(path)
@@ -72,6 +85,54 @@ class Files:
 
     def close(self) -> None:
         """Nothing to give back: no file stays open."""
+
+
+class Video:
+    """A source of all frames of a video, in order.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+    """
+
+    live = False
+
+    def __init__(self, path: str) -> None:
+        _av.load()
+        self._path = path
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Item]:
+        """Decode one frame after the other.
+
+        Raises:
+            SourceError: It is no video, or damaged.
+        """
+        container = _av.opened(self._path, self._path, options={"protocol_whitelist": _av.FILES}, timeout=False)
+        yield from _av.frames(container, self._path, live=False, closed=self._closed)
+
+    def close(self) -> None:
+        """End with the next frame; idempotent."""
+        self._closed.set()
+
+
+def _is_video(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in _av.VIDEO_ENDINGS
+
+
+def _listed(path: str) -> list[str | Failure]:
+    """The paths in a list."""
+    try:
+        with builtins.open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = file.read(_MAX_LIST + 1)
+    except OSError as error:
+        raise SourceError(f"the list {path!r} cannot be read ({error.strerror}); check it") from error
+    if len(lines) > _MAX_LIST:
+        raise SourceError(f"a list must have at most {_MAX_LIST:,} characters; {path!r} has more: split it")
+    named = (line.strip() for line in lines.splitlines())
+    return [os.path.join(os.path.dirname(path), name) for name in named if name and not name.startswith("#")]
 
 
 def _some(paths: list[str | Failure], nothing: str) -> list[str | Failure]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,8 +27,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import SourceError, UsageError, refuse_unknown_options
+from edgecnn.errors import SourceError, UsageError
 from edgecnn.frames import Frame, Image
+from edgecnn.sources._options import refuse_unknown, size, whole
 
 SCHEMES = ("test",)
 LETTERS = "ABCDEFGHIJ"
@@ -56,16 +56,16 @@ def open(uri: str, options: Mapping[str, str]) -> Feed:
     """
     if ":" not in uri:
         raise SourceError(f"no file or folder {uri!r}; for the synthetic feed of letters type {uri}: with a colon")
-    refuse_unknown_options("the source test:", options, _OPTIONS)
+    refuse_unknown("the source test:", options, _OPTIONS, live=True)
     if uri.partition(":")[2]:
         raise UsageError(f"the source test: takes options only; received {uri!r}: type test: or 'test:?fps=5'")
     return Feed(
-        size=_size(options.get("size", "320x240")),
-        fps=_whole(options, "fps", 10, 0, 1000),
-        frames=_whole(options, "frames", 0, 1, _MOST),
-        hold=_whole(options, "hold", 10, 1, _MOST),
+        size=size(options.get("size", "320x240"), _SMALLEST_PX, _LARGEST_PX, "320x240"),
+        fps=whole(options, "fps", 10, 0, 1000),
+        frames=whole(options, "frames", 0, 1, _MOST),
+        hold=whole(options, "hold", 10, 1, _MOST),
         text=_text(options.get("text", LETTERS)),
-        seed=_whole(options, "seed", 0, 0, _MOST),
+        seed=whole(options, "seed", 0, 0, _MOST),
     )
 
 
@@ -92,6 +92,11 @@ class Feed:
 
     live = True
 
+    @property
+    def patient(self) -> bool:
+        """Whether it waits for who takes the frames: it does where it has no pace of its own."""
+        return not self.fps
+
     def __iter__(self) -> Iterator[Frame]:
         """Draw each frame when it is due; one that is late comes at once, and none is left out."""
         start = time.monotonic()
@@ -102,7 +107,7 @@ class Feed:
                 return
             began = time.perf_counter()
             image = draw(letter_at(index, self.text, self.hold), index, size=self.size, seed=self.seed)
-            yield Frame(image, "test:", index, (time.perf_counter() - began) * 1000)
+            yield Frame(image, "test:", index, (time.perf_counter() - began) * 1000, numbered=True)
             index += 1
 
     def close(self) -> None:
@@ -246,23 +251,6 @@ def _strokes(letter: str, half: float) -> list[_Bar | _Arc]:
             hook = 0.38 - half
             return [_Bar(hook, -0.5, hook, edge - hook), _Arc(0, edge - hook, hook, -5, 165)]
     raise UsageError(f"a letter must be one of {', '.join(LETTERS)}; received {letter!r}")
-
-
-def _whole(options: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    """An option that is a whole number."""
-    text = options.get(name, str(default))
-    if name in options and not (re.fullmatch("[0-9]{1,10}", text) and least <= int(text) <= most):
-        raise UsageError(f"{name} must be a whole number from {least} to {most}; received {text!r}")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text)
-    width, height = map(int, found.groups()) if found else (0, 0)
-    if not _SMALLEST_PX <= min(width, height) <= max(width, height) <= _LARGEST_PX:
-        rule = f"size must be WIDTHxHEIGHT in pixels, each {_SMALLEST_PX} to {_LARGEST_PX}"
-        raise UsageError(f"{rule}; received {text!r}: type size=320x240")
-    return width, height
 
 
 def _text(text: str) -> str:

@@ -257,7 +257,7 @@ class Few:
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         for index in range(3):
-            yield Frame(np.full((8, 16, 3), 80 * index, np.uint8), "camera", index, 0.0)
+            yield Frame(np.full((8, 16, 3), 80 * index, np.uint8), "camera", index, 0.0, numbered=self.live)
 
     def close(self) -> None:
         pass

@@ -33,7 +33,10 @@ from edgecnn.preprocess import fit_image
 from edgecnn.sources.test import LETTERS, draw, letter_at
 
 COMMAND = [sys.executable, "-m", "edgecnn", "predict"]
-SENTENCE = re.compile(r"([\d,]+) frames? in \d+\.\d s: \d+\.\d labels/s")
+SENTENCE = re.compile(
+    r"([\d,]+) frames? in \d+\.\d s: \d+\.\d labels/s, [\d,]+ dropped"
+    r"(?:; capture to label p50 [^;]+ ms)?(?:; \d+ °C[^;]*)?"
+)
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -138,7 +141,7 @@ def test_without_options_it_is_ten_letters_at_320_by_240_without_end() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("pace=3", "options of the source test: must be one of size, fps, frames, hold, text, seed; received 'pace'"),
+        ("pace=3", "options of the source test: must be one of size, fps, frames, hold, text, seed, rotate, flip"),
         ("size=640", "size must be WIDTHxHEIGHT in pixels, each 32 to 4096; received '640': type size=320x240"),
         ("size=31x64", "received '31x64'"),
         ("size=64x4097", "received '64x4097'"),
@@ -229,7 +232,7 @@ def test_a_finite_feed_ends_by_itself_with_frames_and_labels_per_second(edgecnn:
     assert found is not None
     assert found[1] == "12"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert "test: for a synthetic live feed" in " ".join(edgecnn("predict", "--help").out.split())
+    assert "test: for synthetic letters A to J" in " ".join(edgecnn("predict", "--help").out.split())
 
 
 def test_the_command_works_outside_the_main_thread(edgecnn: Edgecnn, colors: Path) -> None:

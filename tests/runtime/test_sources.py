@@ -141,7 +141,7 @@ def test_links_that_lead_in_circles_end(photos: Path) -> None:
         ("nothing.jpg", "no file or folder 'nothing.jpg'; name a picture"),
         ("nothing/*.jpg", "no file matches the pattern 'nothing/\\*.jpg'"),
         ("empty", "no file in the folder 'empty'"),
-        ("pi:0", "no file or folder 'pi:0'; name a picture"),
+        ("pi:0", "the source pi: needs rpicam-vid, which is not found"),
         ("file:nothing.jpg", "no file or folder 'nothing.jpg'"),
         ("", "no file or folder ''"),
         ("a\0b", "no file or folder"),
@@ -221,8 +221,11 @@ def test_closed_standard_input_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("-?fps=3", "options of the source - do not exist; received 'fps'"),
-        ("file:photos?fps=3", "options of the source file do not exist; received 'fps'"),
+        ("-?fps=3", "options of the source - must be one of format, size, rotate"),
+        (
+            "file:photos?fps=3",
+            "options of the source file: must be one of rotate, flip, crop, every, skip; received 'fps'",
+        ),
         ("-?fps", "name=value"),
         ("-?a=1&a=2", "given once"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,7 +134,9 @@ def _save(figure: Figure, path: Path) -> None:
     try:
         with replacing(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
-            figure.savefig(temporary, format="png", dpi=100)
+            data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+            figure.savefig(data, format="png", dpi=100)
+            temporary.write_bytes(data.getvalue())
     except OSError as error:
         raise SinkError(
             f"a picture must be written to {path}: {error}; free some space or name another file"

@@ -1,0 +1,122 @@
+"""Pictures for training, taken by the very camera that will predict."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+
+from edgecnn.errors import SinkError, UsageError
+from edgecnn.files import replacing
+from edgecnn.frames import Frame, Image, Item, Packet, Source
+
+NEAR_BITS = 3
+"""Pictures whose difference hashes differ in at most so many of 64 bits count as nearly the same."""
+
+_ROWS, _COLUMNS = 8, 9
+_QUALITY = 95
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of it so far.
+
+    Attributes:
+        saved: Pictures that were written.
+        alike: Those left out since a picture like them is there.
+        damaged: Frames that could not be decoded.
+    """
+
+    saved: int = 0
+    alike: int = 0
+    damaged: int = 0
+
+
+def capture(
+    source: Source, folder: Path, *, every_s: float, count: int, show: Callable[[Taken], None] = lambda taken: None
+) -> Taken:
+    """Save pictures of a source until there are enough, it ends, or Ctrl-C.
+
+    Args:
+        source: Where from; closed at the end.
+        folder: The class folder, made where it is not there; older pictures in it stay.
+        every_s: Seconds between two pictures of a live feed at least.
+        count: How many to save.
+        show: Is told after each frame that was looked at.
+
+    Raises:
+        UsageError: `every_s` below 0, or `count` below 1.
+        SinkError: A picture cannot be written.
+        SourceError: The source cannot be read.
+    """
+    if every_s < 0 or count < 1:
+        raise UsageError(f"every must be 0 or more and count 1 or more; received {every_s:g} and {count}")
+    taken, due = Taken(), 0.0
+    hashes: list[int] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in source:
+            if source.live and time.monotonic() < due:
+                continue
+            frame = _decoded(item)
+            if frame is None:
+                taken.damaged += 1
+                continue
+            own = difference_hash(frame.image)
+            if any((own ^ other).bit_count() <= NEAR_BITS for other in hashes):
+                taken.alike += 1
+            else:
+                _save(frame.image, folder)
+                hashes.append(own)
+                taken.saved += 1
+                due = time.monotonic() + every_s
+            show(taken)
+            if taken.saved >= count:
+                break
+    except KeyboardInterrupt:
+        if not source.live:
+            raise
+    except OSError as error:
+        if isinstance(error, SinkError) or error.filename is None:
+            raise
+        raise SinkError(f"pictures must be written to {folder} ({error.strerror}); name another folder") from error
+    finally:
+        source.close()
+    return taken
+
+
+def difference_hash(image: Image) -> int:
+    """64 bits: whether each of 8×8 places is brighter than the one to its left. Noise and light hardly change it."""
+    grey = PILImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("L")
+    small = np.asarray(grey.resize((_COLUMNS, _ROWS), PILImage.Resampling.BOX), np.int16)
+    bits = small[:, 1:] > small[:, :-1] + 1  # flat areas are 0 whatever their noise
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _decoded(item: Item) -> Frame | None:
+    found = item.decoded() if isinstance(item, Packet) else item
+    return found if isinstance(found, Frame) else None
+
+
+def _save(image: Image, folder: Path) -> None:
+    """Write a JPEG whose name sorts by the time it was taken, as a split by name needs it."""
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    picture = PILImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    number = 0
+    while (path := folder / f"{stamp}-{int(now * 1000) % 1000:03}{f'-{number}' if number else ''}.jpg").exists():
+        number += 1
+    data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+    picture.save(data, "JPEG", quality=_QUALITY)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data.getvalue())
+    except OSError as error:
+        raise SinkError(
+            f"a picture must be written to {path}: {error.strerror or error}; free some space, or name another folder"
+        ) from error

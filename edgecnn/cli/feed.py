@@ -1,0 +1,114 @@
+"""What the command line tells of live feeds: when one is lost and back, how it goes, and what a run came to."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from edgecnn.cli.streams import tell
+
+if TYPE_CHECKING:
+    from edgecnn.feeds import Counts
+    from edgecnn.frames import Source
+    from edgecnn.pipeline import Summary
+    from edgecnn.timing import Timing
+
+_BOARD_S = 10.0
+
+
+@contextlib.contextmanager
+def told_changes() -> Iterator[None]:
+    """Tell when a feed is lost, back, or given up."""
+    import logging  # here, as in `pipeline`: pictures have no use for it, and it takes a prediction's start 7 ms
+
+    class Told(logging.Handler):
+        """A line on standard error for each message."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(record.getMessage())
+
+    log, handler = logging.getLogger("edgecnn.live"), Told()
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
+
+
+@contextlib.contextmanager
+def told_regularly(source: Source, timing: Timing, every_s: float | None) -> Iterator[None]:
+    """Tell how a feed goes every so many seconds, also while nothing comes, and once where the board slows down.
+
+    Args:
+        source: The feed; others are not told of.
+        timing: What its labels are counted in.
+        every_s: Seconds; None tells of the board only.
+    """
+    if not source.live:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(
+        target=_watch, args=(source, timing, every_s, done), name="tells how it goes", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(2.0)
+
+
+def _watch(source: Source, timing: Timing, every_s: float | None, done: threading.Event) -> None:
+    from edgecnn.board import Board
+
+    began, warned = time.monotonic(), False
+    next_stats, next_board = every_s or float("inf"), 0.0
+    while True:
+        ran = time.monotonic() - began
+        if ran >= next_board:
+            board, next_board = Board.read(), ran + _BOARD_S
+            if board.now() and not warned:
+                tell(f"note: the board slows down ({board.told()})")
+                warned = True
+        if every_s is not None and ran >= next_stats:
+            tell(_goes(getattr(source, "counts", {}), timing, Board.read().told()))
+            next_stats += every_s * max(1, (ran - next_stats) // every_s + 1)
+        if done.wait(min(next_stats, next_board) - (time.monotonic() - began)):
+            return
+
+
+def _goes(feeds: Mapping[str, Counts], timing: Timing, board: str) -> str:
+    parts = [f"{timing.labels:,} labels, {timing.recent_per_s():.1f} a second over the last minute", *_became(feeds)]
+    return "; ".join(filter(None, [", ".join(parts), timing.told(), board]))
+
+
+def sentence(summary: Summary, *, live: bool) -> str:
+    """What a run came to."""
+    frames, seconds = summary.frames, summary.seconds
+    failed = f"; {summary.failures:,} could not be read" if summary.failures else ""
+    if not live:
+        each = f", {seconds / frames * 1000:.1f} ms each" if frames else ""
+        return f"{frames:,} picture{'s' if frames != 1 else ''} in {seconds:.2f} s{each}{failed}"
+    from edgecnn.board import Board
+
+    said = f"{frames:,} frame{'s' if frames != 1 else ''} in {seconds:.1f} s: {frames / seconds:.1f} labels/s"
+    counts = ", ".join([said, *_became(summary.feeds)])
+    return "; ".join(filter(None, [counts, summary.timing.told(), Board.read().told()]))
+
+
+def _became(feeds: Mapping[str, Counts]) -> list[str]:
+    """What became of the frames that were not labelled."""
+    from edgecnn.feeds import Counts
+
+    both = sum(feeds.values(), Counts())
+    parts = [f"{both.dropped:,} dropped"]
+    parts += [f"{both.corrupt:,} damaged"] if both.corrupt else []
+    if both.reconnects or both.offline_s:
+        parts.append(f"{both.reconnects:,} reconnect{'s' if both.reconnects != 1 else ''}, {both.offline_s:.1f} s lost")
+    return parts

@@ -1,0 +1,71 @@
+"""What commands have in common: the story on standard error, results guarded on standard output, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from edgecnn.errors import printable
+
+
+def tell(message: str) -> None:
+    """A line on standard error."""
+    with contextlib.suppress(OSError):  # standard error is full or gone, and what goes there is not what was asked for
+        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM (``kill``, systemd, Docker) stop a live feed as Ctrl-C does; a second signal ends it at once.
+
+    A signal that is ignored, as Ctrl-C is by a shell's background job, stays so. Outside the main thread, where Python
+    takes none, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def guarded_stdout() -> Iterator[None]:
+    """Keep standard output for results: what libraries print there (ONNX Runtime does) goes to standard error.
+
+    Results are UTF-8 whatever the terminal's locale says, as JSON must be.
+    """
+    try:
+        descriptor = os.dup(sys.stdout.fileno())
+    except (AttributeError, io.UnsupportedOperation):  # closed, or replaced by a test
+        yield
+        return
+    plain = sys.stdout
+    plain.flush()
+    sys.stdout = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+    os.dup2(2, plain.fileno())
+    try:
+        yield
+    finally:
+        results, sys.stdout = sys.stdout, plain
+        os.dup2(descriptor, plain.fileno())
+        with contextlib.suppress(OSError):  # what could not be written has been told
+            results.close()

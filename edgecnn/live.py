@@ -1,0 +1,293 @@
+"""Live feeds: a thread reads each, the newest frame waits in its slot, and what comes too fast is dropped and counted.
+
+So a label is never about a picture that has waited in a queue. What can go wrong with a camera is met here once for all
+sources: a feed that stands still is noticed by a clock of its own, since libraries notice late or never; one that is
+lost is opened anew, after half a second, then twice as long each time, up to half a minute, and a little by chance so
+that many programs do not come back at once; a frame that is old when it comes is not labelled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from edgecnn.errors import EdgecnnError, SourceError
+from edgecnn.feeds import Counts, Feed
+from edgecnn.frames import Failure, Frame, Item, Packet
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _BY_CHANCE = 0.5, 30.0, 0.2
+_OPEN_S = 20.0  # a source that takes longer to give its first frame is given up
+_LEAVE_S = 3.0  # for a reader to end once it was told to
+
+
+class Live:
+    """A source of the newest frames of one or several feeds, each in its turn; for one thread to iterate.
+
+    Args:
+        feeds: What to read.
+    """
+
+    live = True
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = list(feeds)
+        self._news = threading.Condition()
+        self._closing = threading.Event()
+        self._readers: list[threading.Thread] = []
+        self._next = 0
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What became of the frames of each feed, by its name; feeds of one name count together."""
+        with self._news:
+            found: dict[str, Counts] = {}
+            for feed in self._feeds:
+                lost = 0.0 if feed._lost_at is None else time.monotonic() - feed._lost_at
+                counts = replace(feed.counts, offline_s=feed.counts.offline_s + lost)
+                found[feed.name] = found.get(feed.name, Counts()) + counts
+            return found
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        """Yield the newest frame of each feed in turn, and wait where there is none.
+
+        Raises:
+            SourceError: A feed gave nothing from the beginning, or was given up and no other is left.
+        """
+        for feed in self._feeds:
+            self._start(feed)
+        while (found := self._take()) is not None:
+            feed, item = found
+            frame = item.decoded() if isinstance(item, Packet) else item
+            if isinstance(item, Packet) and isinstance(frame, Failure):
+                with self._news:
+                    feed._count(labelled=-1, corrupt=1)
+            if isinstance(frame, Frame):
+                frame = replace(frame, image=feed.view(frame.image), numbered=True)
+            yield frame
+
+    def close(self) -> None:
+        """End all feeds and wait a little for their readers; idempotent. What nobody took counts as dropped."""
+        self._closing.set()
+        with self._news:
+            sources = [feed.source for feed in self._feeds]
+            for feed in self._feeds:
+                feed._epoch += 1
+                feed._count(dropped=feed._slot is not None)
+                feed._slot = None
+            self._news.notify_all()
+        for source in sources:
+            if source is not None:
+                source.close()
+        end = time.monotonic() + _LEAVE_S
+        for reader in self._readers:
+            reader.join(max(0.0, end - time.monotonic()))
+
+    def _start(self, feed: Feed, wait_s: float = 0.0) -> None:
+        """Read a feed in a new thread; what an older one still brings is not taken."""
+        with self._news:
+            feed._epoch += 1
+            feed._since = time.monotonic() + wait_s
+            epoch = feed._epoch
+        self._readers = [reader for reader in self._readers if reader.is_alive()]
+        reader = threading.Thread(target=self._read, args=(feed, epoch, wait_s), name=f"reads {feed.name}", daemon=True)
+        self._readers.append(reader)
+        reader.start()
+
+    def _read(self, feed: Feed, epoch: int, wait_s: float) -> None:
+        """What a reader does: open, read, and where that fails again after a while."""
+        while not self._closing.wait(wait_s):
+            try:
+                ended = self._connect(feed, epoch)
+            except BaseException as error:
+                next_wait_s = self._failed(feed, epoch, error)
+                if next_wait_s is None:
+                    return
+                wait_s = next_wait_s
+            else:
+                if ended:
+                    self._end(feed, epoch)
+                return
+
+    def _connect(self, feed: Feed, epoch: int) -> bool:
+        """Open the source and bring what it gives; True where it came to its end."""
+        with self._news:
+            if feed._epoch != epoch:
+                return False
+            source, again = feed.source, feed._ever or feed._tries > 0
+            feed._since = time.monotonic()
+        if source is None or again:
+            source = feed.opener()
+            with self._news:
+                if feed._epoch != epoch:
+                    source.close()
+                    return False
+                feed.source = source
+                feed._count(reconnects=again)
+        with contextlib.closing(source):
+            for number, item in enumerate(source):
+                if feed.view.wants(number) and not self._put(feed, epoch, item):
+                    return False
+                if not feed.view.wants(number):
+                    self._seen(feed, epoch)
+        return True
+
+    def _seen(self, feed: Feed, epoch: int) -> None:
+        with self._news:
+            if feed._epoch == epoch:
+                feed._since = time.monotonic()
+
+    def _put(self, feed: Feed, epoch: int, item: Item) -> bool:
+        """Put what came into the slot; False where the reader is no longer wanted."""
+        now = time.monotonic_ns()
+        if not isinstance(item, Failure) and item.arrived_ns is None:
+            item = replace(item, arrived_ns=now)
+        with self._news:
+            while not feed.policy.newest and feed._slot is not None and feed._epoch == epoch:
+                feed._since = None  # it waits for us
+                self._news.wait()
+            if feed._epoch != epoch:
+                return False
+            feed._since = time.monotonic()
+            feed._count(produced=1)
+            if isinstance(item, Failure):
+                feed._count(corrupt=1)
+                feed._failure = item
+            elif feed.policy.newest and now - (item.arrived_ns or now) > feed.policy.max_age_s * 1e9:
+                feed._count(dropped=1)
+            else:
+                feed._count(dropped=feed._slot is not None)
+                feed._slot = item
+                self._found(feed)
+            self._news.notify_all()
+        return True
+
+    def _found(self, feed: Feed) -> None:
+        """A good frame came: the feed is there, or there again."""
+        feed._ever, feed._tries = True, 0
+        if feed._lost_at is not None:
+            away = time.monotonic() - feed._lost_at
+            feed._count(offline_s=away)
+            feed._lost_at = None
+            log.warning("%s is back after %.1f s", feed.name, away)
+
+    def _failed(self, feed: Feed, epoch: int, error: BaseException) -> float | None:
+        """After how many seconds to try again; None where not."""
+        with self._news:
+            if feed._epoch != epoch:
+                return None
+            feed._since = None
+            wait_s = self._lost(feed, error) if isinstance(error, (EdgecnnError, OSError)) else None
+            if wait_s is None:
+                feed._error, feed._over = error, True
+                if feed._ever:
+                    log.warning("%s is given up: %s", feed.name, " ".join(str(error).split()))
+                self._news.notify_all()
+            return wait_s
+
+    def _lost(self, feed: Feed, error: Exception) -> float | None:
+        """Note that a feed is lost; after how many seconds to try again, None where that is not wanted."""
+        policy = feed.policy
+        if not feed._ever and not policy.retry_first:
+            return None
+        feed._tries += 1
+        if policy.retries is not None and feed._tries > policy.retries:
+            return None
+        if feed._lost_at is None:
+            feed._lost_at = time.monotonic()
+            log.warning("%s is lost: %s; trying again", feed.name, " ".join(str(error).split()))
+        longest: float = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(feed._tries - 1, 10))
+        return longest * (1 - _BY_CHANCE + 2 * _BY_CHANCE * random.random())
+
+    def _end(self, feed: Feed, epoch: int) -> None:
+        with self._news:
+            if feed._epoch == epoch:
+                feed._over, feed._since = True, None
+                self._news.notify_all()
+
+    def _take(self) -> tuple[Feed, Frame | Packet | Failure] | None:
+        """The next thing that came, of each feed in turn; None at the end of all."""
+        while not self._closing.is_set():
+            with self._news:
+                found = self._ready()
+                if found is not None:
+                    return found
+                broken = next((feed for feed in self._feeds if feed._error is not None and not feed._ever), None)
+                if broken is not None:
+                    raise _explained(broken)
+                if all(feed._over for feed in self._feeds):
+                    failed = next((feed for feed in self._feeds if feed._error is not None), None)
+                    if failed is not None:
+                        raise _explained(failed)
+                    return None
+                late = self._wait()
+            for feed in late:
+                self._stalled(feed)
+        return None
+
+    def _ready(self) -> tuple[Feed, Frame | Packet | Failure] | None:
+        for step in range(len(self._feeds)):
+            feed = self._feeds[(self._next + step) % len(self._feeds)]
+            if feed._failure is not None:
+                failure, feed._failure = feed._failure, None
+                return feed, failure
+            if feed._slot is None:
+                continue
+            item, feed._slot = feed._slot, None
+            self._news.notify_all()
+            if feed.policy.newest and _age_s(item) > feed.policy.max_age_s:
+                feed._count(dropped=1)
+                continue
+            self._next = (self._next + step + 1) % len(self._feeds)
+            feed._count(labelled=1)
+            return feed, item
+        return None
+
+    def _wait(self) -> list[Feed]:
+        """Wait for news; the feeds that have not given anything for too long."""
+        now = time.monotonic()
+        ends = {id(feed): feed._since + _patience_s(feed) for feed in self._feeds if feed._since is not None}
+        if ends and min(ends.values()) <= now:
+            return [feed for feed in self._feeds if ends.get(id(feed), now + 1) <= now]
+        self._news.wait(min(ends.values()) - now if ends else None)
+        return []
+
+    def _stalled(self, feed: Feed) -> None:
+        """Leave a reader that hangs to itself, and begin anew in another thread."""
+        waited = _patience_s(feed)
+        error = SourceError(f"no frame for {waited:g} s")
+        with self._news:
+            source = feed.source
+            wait_s = self._failed(feed, feed._epoch, error)
+            feed._epoch += 1  # the reader that hangs has nothing more to say, not even that it came to its end
+        if source is not None:
+            with contextlib.suppress(EdgecnnError, OSError):
+                source.close()
+        if wait_s is not None:
+            self._start(feed, wait_s)
+
+
+def _age_s(item: Frame | Packet) -> float:
+    return 0.0 if item.arrived_ns is None else (time.monotonic_ns() - item.arrived_ns) / 1e9
+
+
+def _patience_s(feed: Feed) -> float:
+    """How long to wait for a frame; a camera that starts needs longer."""
+    return feed.policy.stall_s if feed._ever and feed._lost_at is None else max(_OPEN_S, feed.policy.stall_s)
+
+
+def _explained(feed: Feed) -> BaseException:
+    """The error that ends the run."""
+    error = feed._error
+    assert error is not None, "asked for where there is one"
+    if not isinstance(error, SourceError) and (isinstance(error, EdgecnnError) or not isinstance(error, OSError)):
+        return error  # it says what it is, or is a fault of ours
+    text = " ".join(str(error).split())
+    after = f"; given up after {feed.policy.retries:,} tries" if feed._ever else ""
+    return SourceError(text if text.startswith(feed.name) else f"{feed.name.rstrip(':')}: {text}{after}")

@@ -1,0 +1,214 @@
+"""Pictures over HTTP: an MJPEG stream, single pictures, videos, and servers that misbehave."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import golden
+import pytest
+from command import Edgecnn
+
+from edgecnn import open_source
+from edgecnn.errors import SourceError, UsageError
+from edgecnn.frames import Failure, Frame
+from edgecnn.sources import http
+
+
+class Camera(BaseHTTPRequestHandler):
+    """``/stream``, ``/snap.jpg``, ``/page``, ``/locked`` and what else the server's `files` hold."""
+
+    def do_GET(self) -> None:
+        place = self.path.partition("?")[0]
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if place == "/locked" and self.headers.get("Authorization") != self.server.password:  # type: ignore[attr-defined]
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+        elif place in ("/stream", "/locked"):
+            self._stream()
+        elif place == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/stream")
+            self.end_headers()
+        elif place == "/snap.jpg":
+            self._send("image/jpeg", golden.jpeg())
+        elif place == "/page":
+            self._send("text/html", b"<h1>camera</h1>")
+        elif place in self.server.files:  # type: ignore[attr-defined]
+            self._send("video/mp4", self.server.files[place])  # type: ignore[attr-defined]
+        else:
+            self.send_error(404)
+
+    def _send(self, kind: str, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        data = golden.jpeg()
+        for _ in range(self.server.most):  # type: ignore[attr-defined]
+            while self.server.stalled.is_set():  # type: ignore[attr-defined]
+                time.sleep(0.02)
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+            try:
+                self.wfile.write(head + data + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.daemon_threads = True
+    server.asked, server.files, server.most, server.stalled = [], {}, 10**6, Event()  # type: ignore[attr-defined]
+    server.password = "Basic " + base64.b64encode(b"me:se cret").decode()  # type: ignore[attr-defined]
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.stalled.clear()  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+
+
+def address(server: ThreadingHTTPServer, place: str, user: str = "") -> str:
+    return f"http://{user}127.0.0.1:{server.server_address[1]}{place}"
+
+
+def frames(uri: str, count: int) -> list[Frame]:
+    source = open_source(uri)
+    found = [item for item in itertools.islice(source, count) if isinstance(item, Frame)]
+    source.close()
+    return found
+
+
+@pytest.mark.parametrize("place", ["/stream", "/stream?channel=2&x=1", "/moved"])
+def test_the_golden_picture_comes_through_an_mjpeg_stream(server: ThreadingHTTPServer, place: str) -> None:
+    found = frames(address(server, place), 5)
+    assert len(found) == 5
+    assert all(golden.distance(frame.image) < 2 for frame in found)
+    assert server.asked[0] == place  # type: ignore[attr-defined]
+
+
+def test_single_pictures_are_asked_for_again_and_again(server: ThreadingHTTPServer) -> None:
+    began = time.monotonic()
+    found = frames(address(server, "/snap.jpg#interval=0.1"), 5)
+    assert all(golden.distance(frame.image) < 2 for frame in found)
+    assert time.monotonic() - began >= 0.35
+    assert len(server.asked) >= 6  # type: ignore[attr-defined]
+
+
+def test_user_and_password_are_used_and_never_shown(
+    server: ThreadingHTTPServer, edgecnn: Edgecnn, colors: Path
+) -> None:
+    source = open_source(address(server, "/locked", "me:se%20cret@"))
+    item = next(iter(source))
+    source.close()
+    assert isinstance(item, Frame)
+    assert "cret" not in item.source
+    done = edgecnn("predict", colors, address(server, "/locked", "me:wrong@"))
+    assert done.code == 3
+    assert "asks for another user or password" in done.err
+    assert "wrong" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("/page", "sends text/html, no pictures: look in it"),
+        ("/nothing", "has no such stream: check the path behind the host"),
+    ],
+)
+def test_what_is_no_stream_is_told(server: ThreadingHTTPServer, place: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(address(server, place))
+
+
+def test_nobody_there_is_told() -> None:
+    with pytest.raises(SourceError, match="refuses the connection: check host and port"):
+        open_source("http://127.0.0.1:9/x")
+
+
+def test_a_stream_that_ends_is_opened_anew(server: ThreadingHTTPServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.most = 10  # type: ignore[attr-defined]
+    source = open_source(address(server, "/stream"))
+    assert len(list(itertools.islice(source, 15))) == 15
+    source.close()
+    assert "has ended the stream; trying again" in caplog.text
+    assert source.counts[address(server, "/stream")].reconnects == 1  # type: ignore[attr-defined]
+
+
+def test_a_stream_that_stands_still_is_opened_anew_at_once(
+    server: ThreadingHTTPServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = open_source(address(server, "/stream#stall=0.3"))
+    iterator = iter(source)
+    list(itertools.islice(iterator, 5))
+    server.stalled.set()  # type: ignore[attr-defined]
+    Thread(target=lambda: (time.sleep(1.0), server.stalled.clear()), daemon=True).start()  # type: ignore[attr-defined]
+    began = time.monotonic()
+    assert len(list(itertools.islice(iterator, 20))) == 20
+    source.close()
+    assert time.monotonic() - began < 6
+    assert "no frame for 0.3 s" in caplog.text
+
+
+def test_a_stream_that_hangs_is_left_quickly(server: ThreadingHTTPServer) -> None:
+    source = open_source(address(server, "/stream"))
+    iterator = iter(source)
+    next(iterator)
+    server.stalled.set()  # type: ignore[attr-defined]
+    time.sleep(0.1)
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 2
+
+
+def test_a_damaged_picture_is_told_and_the_next_one_taken(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = golden.jpeg()
+    answers = itertools.chain([whole[:200]], itertools.repeat(whole))
+    monkeypatch.setattr(Camera, "_send", lambda self, kind, data, send=Camera._send: send(self, kind, next(answers)))
+    source = http.open(address(server, "/snap.jpg"), {"interval": "0.05"})
+    found = [item.decoded() for item in itertools.islice(source, 2)]  # type: ignore[union-attr]
+    source.close()
+    assert any(isinstance(item, Frame) for item in found)
+    assert all(isinstance(item, Frame | Failure) for item in found)
+
+
+def test_a_video_is_played_whole(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    from test_source_video import write_video
+
+    server.files["/clip.mp4"] = write_video(tmp_path / "clip.mp4", 12).read_bytes()  # type: ignore[attr-defined]
+    found = frames(address(server, "/clip.mp4"), 100)
+    assert len(found) == 12
+    assert golden.distance(found[0].image) < 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://", "an address must name a host"),
+        ("http://host:port/", "an address must name a host"),
+        ("http://h/#interval=0", "interval must be a number of seconds from 0.05"),
+        ("http://h/#fps=3", "options of the source http: must be one of interval, rotate"),
+    ],
+)
+def test_a_wrong_address_or_option_is_refused(uri: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_source(uri)
