@@ -276,7 +276,7 @@ def test_a_sink_gets_the_picture_and_the_map_if_it_wants_them(pair: tuple[Classi
         assert full.prediction.explanation.region == Region(4, 0, 12, 8)
         assert (bare.image, bare.index, bare.prediction.explanation) == (None, None, None)
         np.testing.assert_array_equal(full.prediction.scores, bare.prediction.scores)
-        assert full.to_record(3) == bare.to_record(3) | {"ms": full.to_record(3)["ms"]}
+        assert full.to_record(3) == bare.to_record(3) | {"ms": full.to_record(3)["ms"], "index": index}
 
 
 def test_a_map_that_a_model_does_not_have_is_refused_before_the_first_picture(
