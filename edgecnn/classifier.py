@@ -48,7 +48,8 @@ class Classifier:
 
     Args:
         path: The ``.onnx`` file that ``edgecnn export`` wrote.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
+        device: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"openvino"``, ``"provider:NAME"`` with the name of one of ONNX
+            Runtime's providers, or ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default.
         self_test: Whether the file is asked, on the very device that will predict, what its card says it answers.
         allow_any_op: Also run operators that edgecnn does not know, with a warning; for a file you trust.
@@ -56,7 +57,8 @@ class Classifier:
     Attributes:
         path: The file.
         card: What the file says of itself.
-        device: Where it computes: ``"cpu"`` or ``"cuda"``.
+        device: Where it computes: ``"cpu"``, ``"cuda"`` …
+        why: Where ``auto`` was asked for, why it computes there and not on what is tried before; else empty.
         explains: Whether the file can tell where it looked: ``edgecnn export --explain`` made it.
 
     Warns:
@@ -99,7 +101,7 @@ class Classifier:
             self._check_itself(self._session)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
-        self.device = self._session.device
+        self.device, self.why = self._session.device, self._session.why
         self._whole = model if self.explains else b""
         self._explaining: Session | None = None
         self._lock = threading.Lock()

@@ -7,46 +7,48 @@ otherwise before it is imported, and spins on every core while idle. None of tha
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import platform
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import devices
+from edgecnn.devices import Spec
 from edgecnn.errors import DeviceError, MissingExtraError, ModelError, UsageError, needs
 from edgecnn.scan.contents import TensorInfo
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Device = Literal["auto", "cpu", "cuda"]
-DEVICES: tuple[str, ...] = get_args(Device)
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_UNINSTALL = "in the checkout of edgecnn type: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e"
-_CUDA_ADVICE = f"{_UNINSTALL} '.[gpu]', and install the CUDA and cuDNN it asks for; or use --device cpu"
-_ONE_WHEEL = f"{_UNINSTALL} '.[cpu]' (or '.[gpu]')"
-_SILENT = 4  # ONNX Runtime's log severity "fatal": what matters is raised, and told in our words
+_IN_CHECKOUT = "in the checkout of edgecnn type: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e"
+_ONE_WHEEL = f"{_IN_CHECKOUT} '.[cpu]' (or '.[gpu]')"
+_NO_GPU = "this ONNX Runtime has no CUDA"
+_SILENT, _ERRORS = 4, 3  # ONNX Runtime's log severities: what matters is raised, and told in our words
+_registered: set[str] = set()  # plug-ins, which ONNX Runtime takes once in a process
 
 
 class Session:
     """A loaded model on a device that really started. Thread-safe; `close` is idempotent.
 
     Attributes:
-        device: ``"cpu"`` or ``"cuda"``: where it computes, whatever was asked for.
+        device: Where it really computes, as it can be asked for: ``"cpu"``, ``"cuda"`` …
+        why: Where ``auto`` was asked for, why it is not what is tried before; else empty.
         described: What computes, in words: ONNX Runtime's version, the device and the processor.
         inputs: What it takes.
         outputs: What it gives.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, why: str = "") -> None:
         self._session: onnxruntime.InferenceSession | None = session
-        self.device = device
+        self.device, self.why = device, why
         self.described = f"ONNX Runtime {load_onnxruntime().__version__} on {device} ({platform.machine()})"
         self.inputs = tuple(_info(node) for node in session.get_inputs())
         self.outputs = tuple(_info(node) for node in session.get_outputs())
@@ -83,7 +85,8 @@ def open_session(
 
     Args:
         model: The whole file. The bytes that were checked are the bytes that are loaded.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it really starts, else the CPU.
+        device: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"openvino"``, ``"provider:NAME"`` with a provider's name, or
+            ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default, which wastes nothing on small networks.
         min_onnxruntime: The oldest version that computes this model rightly, as its card says.
 
@@ -93,8 +96,7 @@ def open_session(
         DeviceError: A device asked for by name did not start.
         ModelError: ONNX Runtime refuses the model, or is too old for it.
     """
-    if device not in DEVICES:
-        raise UsageError(f"device must be one of {', '.join(DEVICES)}; received {device!r}")
+    wanted = [devices.KNOWN[name] for name in devices.AUTO] if device == "auto" else [devices.spec_of(device)]
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be 1 or more; received {threads}")
     ort = load_onnxruntime()
@@ -103,16 +105,32 @@ def open_session(
             f"the model needs ONNX Runtime {min_onnxruntime} or newer; {ort.__version__} is installed: "
             f"pip install 'onnxruntime>={min_onnxruntime}'"
         )
-    if device != "cpu":
-        session = _start(ort, model, "cuda", threads or 1)
+    skipped: list[str] = []
+    for spec in wanted:
+        session, why = _start(ort, model, spec, threads or 1)
         if session is not None:
-            return Session(session, "cuda")
-        if device == "cuda":
-            raise DeviceError(f"device cuda did not start ({_why_no_cuda(ort)}): {_CUDA_ADVICE}")
-    session = _start(ort, model, "cpu", threads or 1)
-    if session is None:
-        raise DeviceError(f"device cpu did not start; ONNX Runtime offers {', '.join(ort.get_available_providers())}")
-    return Session(session, "cpu")
+            return Session(session, spec.name, "; ".join(skipped) if device == "auto" else "")
+        if device != "auto":
+            raise DeviceError(
+                f"device {device} did not start ({why}): {spec.advice if _has(ort, spec) else spec.lacking}"
+            )
+        skipped.append(f"{spec.name} did not start: {why}" if _has(ort, spec) else _NO_GPU)
+    raise DeviceError(f"device cpu did not start; ONNX Runtime offers {', '.join(_offered(ort))}")
+
+
+def what_starts(model: bytes) -> dict[str, str]:
+    """Which devices really start here: for each that is known ``""``, or why it does not.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+        ModelError: It refuses the model.
+    """
+    ort, found = load_onnxruntime(), dict[str, str]()
+    for name, spec in devices.KNOWN.items():
+        session, why = _start(ort, model, spec, 1)
+        remedy = spec.advice if _has(ort, spec) else spec.lacking
+        found[name] = "" if session is not None else f"{why}: {remedy}"
+    return found
 
 
 def load_onnxruntime() -> ModuleType:
@@ -153,32 +171,89 @@ def _check_wheels(ort: ModuleType) -> None:
         )
 
 
-def _start(ort: ModuleType, model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession | None:
-    """A session on `device`, or None where that device did not start."""
-    provider = _PROVIDERS[device]
-    if provider not in ort.get_available_providers():
-        return None
+def _start(ort: ModuleType, model: bytes, spec: Spec, threads: int) -> tuple[onnxruntime.InferenceSession | None, str]:
+    """A session on a device, or None and why it did not start."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints "EP Error" there before it falls back
-            if device == "cuda" and hasattr(ort, "preload_dlls"):
+    if spec.name == "cpu":
+        return _cpu(ort, model, options), ""
+    found = [device for device in _plugged(ort, spec) if device.ep_name == spec.providers[0]]
+    if not found and spec.plugin in _registered:
+        return None, "its plug-in finds no hardware of its kind here"
+    if not found and spec.providers[0] not in _offered(ort):
+        return None, f"ONNX Runtime {ort.__version__} here offers {', '.join(map(_short, _offered(ort)))}"
+    with _heard(ort) as log:
+        try:
+            if spec.name in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()
-            session = ort.InferenceSession(model, options, providers=[provider])
+            if found:
+                options.add_provider_for_devices(found, {})
+                session = ort.InferenceSession(model, options)
+            else:
+                session = ort.InferenceSession(model, options, providers=list(spec.providers))
+        except _failures() as error:
+            return None, devices.reason(f"{log()}\n{error}")
+        return (session, "") if session.get_providers()[0] == spec.providers[0] else (None, devices.reason(log()))
+
+
+def _cpu(ort: ModuleType, model: bytes, options: object) -> onnxruntime.InferenceSession | None:
+    try:
+        session = ort.InferenceSession(model, options, providers=list(devices.KNOWN["cpu"].providers))
     except _failures() as error:
-        if device != "cpu":
-            return None  # the CPU, or the caller who named the device, gets to say why
         raise ModelError(f"ONNX Runtime refuses the model: {_one_line(error)}; export the model again") from error
-    return session if session.get_providers()[0] == provider else None
+    return cast("onnxruntime.InferenceSession", session)
 
 
-def _why_no_cuda(ort: ModuleType) -> str:
-    if _PROVIDERS["cuda"] not in ort.get_available_providers():
-        return f"ONNX Runtime {ort.__version__} is installed without it"
-    return f"ONNX Runtime {ort.__version__} has it, but its CUDA or cuDNN libraries or the GPU are missing"
+def _plugged(ort: ModuleType, spec: Spec) -> Sequence[onnxruntime.OrtEpDevice]:
+    """The devices that a plug-in of ONNX Runtime offers; none where it is not installed."""
+    if not spec.plugin or not hasattr(ort, "get_ep_devices"):
+        return ()
+    broken: tuple[type[Exception], ...] = (ImportError, AttributeError, *_failures())
+    try:
+        module = importlib.import_module(spec.plugin)
+        if spec.plugin not in _registered:
+            ort.register_execution_provider_library(spec.plugin, module.get_library_path())
+            _registered.add(spec.plugin)
+        return list(ort.get_ep_devices())
+    except broken:
+        return ()
+
+
+def _has(ort: ModuleType, spec: Spec) -> bool:
+    """Whether what starts a device is installed; not whether it starts."""
+    return spec.providers[0] in _offered(ort) or spec.plugin in _registered
+
+
+def _offered(ort: ModuleType) -> list[str]:
+    return [name for name in ort.get_available_providers() if name != "AzureExecutionProvider"]
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider")
+
+
+@contextlib.contextmanager
+def _heard(ort: ModuleType) -> Iterator[Callable[[], str]]:
+    """What ONNX Runtime writes meanwhile to standard output and standard error, instead of letting it go there."""
+    printed = io.StringIO()
+    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(printed):
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        ort.set_default_logger_severity(_ERRORS)
+
+        def log() -> str:
+            file.seek(0)
+            return file.read().decode("utf-8", "replace") + printed.getvalue()
+
+        try:
+            yield log
+        finally:
+            ort.set_default_logger_severity(_SILENT)
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -57,7 +57,13 @@ def predict(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures per inference.")] = 1,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="A device named here must start.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda|tensorrt|openvino|provider:NAME",
+            help="A device named here must start; auto takes CUDA where that starts, else the CPU, and says why.",
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, metavar="N", help="Threads for one inference; 1 unless given.")
     ] = None,
@@ -131,7 +137,8 @@ def _predict(
     from edgecnn.timing import Timing
 
     sink = open_sinks(to, top=top)
-    tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}")
+    why = f" ({model.why})" if model.why else ""
+    tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}{why}")
     timing = Timing()
     with feed.told_regularly(source, timing, stats_every if source.live else None):
         return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch, timing=timing)

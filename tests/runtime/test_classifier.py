@@ -221,7 +221,9 @@ def test_a_device_asked_for_by_name_that_does_not_start_is_an_error(colors: Path
 
 
 def test_device_and_threads_are_checked(colors: Path) -> None:
-    with pytest.raises(UsageError, match="device must be one of auto, cpu, cuda; received 'gpu'"):
+    with pytest.raises(
+        UsageError, match="device must be one of auto, cpu, cuda, tensorrt, openvino, provider:NAME; received 'gpu'"
+    ):
         Classifier(colors, device="gpu")
     with pytest.raises(UsageError, match="threads must be 1 or more; received 0"):
         Classifier(colors, threads=0)

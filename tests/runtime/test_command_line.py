@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def test_predicting_prints_json_lines_and_tells_what_runs_on_standard_error(
     end = edgecnn("predict", colors, photos)
     assert end.code == 0
     assert [record["label"] for record in records(end.out)] == ["green", "blue", "red"]
-    assert end.err.startswith("colors, float32, 3 labels, on cpu\n3 pictures in ")
+    assert re.match(r"colors, float32, 3 labels, on c\w+( \(.*\))?\n3 pictures in ", end.err)
 
 
 def test_some_failures_are_records_lines_on_standard_error_and_exit_code_1(
