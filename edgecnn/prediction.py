@@ -154,12 +154,18 @@ class Result:
     index: int | None = None
     time: float | None = None
 
+    @property
+    def labelled_at(self) -> str:
+        """`time` in UTC, ``2026-11-27T18:33:42.921Z``; empty where there is none."""
+        if self.time is None:
+            return ""
+        at = datetime.datetime.fromtimestamp(self.time, datetime.UTC)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def to_record(self, top: int) -> Record:
         """The JSON record, with the `top` likeliest labels; scores to 6 decimals, times to 3."""
         when: Record = {} if self.index is None else {"index": self.index}
-        if self.time is not None:
-            at = datetime.datetime.fromtimestamp(self.time, datetime.UTC)
-            when["time"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        when |= {} if self.time is None else {"time": self.labelled_at}
         return {
             "type": "prediction",
             "source": _utf8(self.source),

@@ -1,4 +1,4 @@
-"""Comma-separated values with a header, for spreadsheets; a picture that failed has only source and error."""
+"""Comma-separated values with a header, for spreadsheets; what does not apply is empty."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class CommaSeparated:
                 values |= {f"label{suffix}": label, f"score{suffix}": f"{score:.6f}"}
             values |= {"unknown": str(result.prediction.unknown).lower(), "model": result.model}
             values |= {"device": result.device} | {f"{name}_ms": f"{time:.3f}" for name, time in result.ms.items()}
+            values |= {"index": "" if result.index is None else str(result.index), "time": result.labelled_at}
         if not self._columns:
             self._columns = self._header()
             self._lines.write(_row(self._columns))
@@ -52,8 +53,8 @@ class CommaSeparated:
 
     def _header(self) -> list[str]:
         further = [f"{name}_{rank}" for rank in range(2, self._top + 1) for name in ("label", "score")]
-        times = ["decode_ms", "preprocess_ms", "inference_ms"]
-        return ["source", "label", "score", *further, "unknown", "error", "model", "device", *times]
+        times = [f"{name}_ms" for name in ("decode", "preprocess", "inference", "capture_to_label", "glass_to_label")]
+        return ["source", "label", "score", *further, "unknown", "error", "model", "device", *times, "index", "time"]
 
 
 def _row(values: list[str]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -92,7 +93,15 @@ def test_csv_has_a_header_and_a_row_for_every_result(tmp_path: Path) -> None:
         "decode_ms": "1.250",
         "preprocess_ms": "0.500",
         "inference_ms": "2.000",
+        "capture_to_label_ms": "",
+        "glass_to_label_ms": "",
+        "index": "",
+        "time": "",
     }
+    live = dataclasses.replace(result(), index=7, time=1_795_000_000.5, ms={"decode": 1.0, "capture_to_label": 5.0})
+    (row,) = csv.DictReader(io.StringIO(written("csv", tmp_path / "live", live)))
+    assert (row["index"], row["time"], row["capture_to_label_ms"]) == ("7", "2026-11-18T11:06:40.500Z", "5.000")
+    jsonschema.validate(cast(object, live.to_record(3) | {"ms": result().to_record(3)["ms"]}), SCHEMA)
     assert {name: value for name, value in rows[1].items() if value} == {"source": "b.txt", "error": "not an image"}
 
 

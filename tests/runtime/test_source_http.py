@@ -41,7 +41,8 @@ class Camera(BaseHTTPRequestHandler):
         elif place == "/page":
             self._send("text/html", b"<h1>camera</h1>")
         elif place in self.server.files:  # type: ignore[attr-defined]
-            self._send("video/mp4", self.server.files[place])  # type: ignore[attr-defined]
+            kind = "application/vnd.apple.mpegurl" if place.endswith(".m3u8") else "video/mp4"
+            self._send(kind, self.server.files[place])  # type: ignore[attr-defined]
         else:
             self.send_error(404)
 
@@ -198,6 +199,33 @@ def test_a_video_is_played_whole(server: ThreadingHTTPServer, tmp_path: Path) ->
     found = frames(address(server, "/clip.mp4"), 100)
     assert len(found) == 12
     assert golden.distance(found[0].image) < 2
+
+
+def test_hls_is_played(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="needs the extra video")
+    with av.open(str(tmp_path / "live.m3u8"), "w", format="hls", options={"hls_time": "1"}) as file:
+        stream = file.add_stream("libx264", rate=10, options={"crf": "12", "g": "10"})
+        stream.width, stream.height = golden.SIZE
+        stream.pix_fmt = "yuv420p"
+        for _ in range(30):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(golden.golden(), format="rgb24")))
+        file.mux(stream.encode())
+    for part in tmp_path.iterdir():
+        server.files[f"/{part.name}"] = part.read_bytes()  # type: ignore[attr-defined]
+    found = frames(address(server, "/live.m3u8"), 100)
+    assert len(found) == 30
+    assert all(golden.distance(frame.image) < 2 for frame in found)
+
+
+def test_a_playlist_may_not_open_files(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    from test_source_video import write_video
+
+    secret = write_video(tmp_path / "secret.ts", 20)
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    server.files["/bad.m3u8"] = text.encode()  # type: ignore[attr-defined]
+    with pytest.raises(SourceError):
+        frames(address(server, "/bad.m3u8"), 5)
 
 
 @pytest.mark.parametrize(
