@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from edgecnn.classifier import Classifier
     from edgecnn.errors import EdgecnnError
     from edgecnn.frames import Frame
-    from edgecnn.pipeline import open_sinks, open_source, run
+    from edgecnn.opening import open_sinks, open_source
+    from edgecnn.pipeline import run
     from edgecnn.prediction import Prediction
 
 _HOME = {
@@ -22,8 +23,8 @@ _HOME = {
     "Frame": "frames",
     "ModelCard": "card",
     "Prediction": "prediction",
-    "open_sinks": "pipeline",
-    "open_source": "pipeline",
+    "open_sinks": "opening",
+    "open_source": "opening",
     "run": "pipeline",
 }
 

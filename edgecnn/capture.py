@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
@@ -11,13 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 
-from edgecnn.errors import SinkError, UsageError
+from edgecnn.decode import decode_file
+from edgecnn.errors import ImageError, SinkError, SourceError, UsageError
 from edgecnn.files import replacing
-from edgecnn.frames import Frame, Image, Item, Packet, Source
+from edgecnn.frames import Failure, Image, Packet, Source
 
 NEAR_BITS = 3
 """Pictures whose difference hashes differ in at most so many of 64 bits count as nearly the same."""
 
+_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_MOST_THERE = 2_000
 _ROWS, _COLUMNS = 8, 9
 _QUALITY = 95
 
@@ -29,24 +33,33 @@ class Taken:
     Attributes:
         saved: Pictures that were written.
         alike: Those left out since a picture like them is there.
-        damaged: Frames that could not be decoded.
+        damaged: Frames and files that could not be read.
+        why: Of the last of those, what and why.
     """
 
     saved: int = 0
     alike: int = 0
     damaged: int = 0
+    why: str = ""
 
 
 def capture(
-    source: Source, folder: Path, *, every_s: float, count: int, show: Callable[[Taken], None] = lambda taken: None
+    source: Source,
+    folder: Path,
+    *,
+    every_s: float,
+    count: int,
+    taken: Taken | None = None,
+    show: Callable[[Taken], None] = lambda taken: None,
 ) -> Taken:
     """Save pictures of a source until there are enough, it ends, or Ctrl-C.
 
     Args:
         source: Where from; closed at the end.
-        folder: The class folder, made where it is not there; older pictures in it stay.
+        folder: The class folder, made where it is not there; older pictures in it stay, and count as taken already.
         every_s: Seconds between two pictures of a live feed at least.
         count: How many to save.
+        taken: Where to count; None for a new one.
         show: Is told after each frame that was looked at.
 
     Raises:
@@ -56,16 +69,18 @@ def capture(
     """
     if every_s < 0 or count < 1:
         raise UsageError(f"every must be 0 or more and count 1 or more; received {every_s:g} and {count}")
-    taken, due = Taken(), 0.0
-    hashes: list[int] = []
+    taken, due = taken or Taken(), 0.0
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        hashes = _there(folder)
         for item in source:
             if source.live and time.monotonic() < due:
                 continue
-            frame = _decoded(item)
-            if frame is None:
+            frame = item.decoded() if isinstance(item, Packet) else item
+            if isinstance(frame, Failure):
                 taken.damaged += 1
+                taken.why = f"{frame.source}: {frame.error}"
+                show(taken)
                 continue
             own = difference_hash(frame.image)
             if any((own ^ other).bit_count() <= NEAR_BITS for other in hashes):
@@ -98,9 +113,14 @@ def difference_hash(image: Image) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _decoded(item: Item) -> Frame | None:
-    found = item.decoded() if isinstance(item, Packet) else item
-    return found if isinstance(found, Frame) else None
+def _there(folder: Path) -> list[int]:
+    """Hashes of the pictures that lie in a folder, the newest of them where there are very many."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    hashes = []
+    for path in files[-_MOST_THERE:]:
+        with contextlib.suppress(ImageError, SourceError):
+            hashes.append(difference_hash(decode_file(str(path))))
+    return hashes
 
 
 def _save(image: Image, folder: Path) -> None:

@@ -22,13 +22,17 @@ from typing import Literal
 import numpy as np
 
 from edgecnn.board import Board
-from edgecnn.errors import EdgecnnError, MissingExtraError
+from edgecnn.errors import EdgecnnError
 
 # Identity of one float32: the smallest network that shows whether a device starts
 _TINY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE=")
 _ROUNDS = 30
 _LEAST_FREE_MB = 50
-_OPTIONAL = {"av": "video", "mss": "screen", "pillow_heif": "heif"}
+_OPTIONAL = {
+    "av": ("video", "for videos, webcams and network cameras"),
+    "mss": ("screen", "to look at a monitor"),
+    "pillow_heif": ("heif", "for HEIC photos"),
+}
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _OLDEST = (1, 24)
 _X86 = {"avx2": "AVX2", "avx512_vnni": "VNNI", "avx_vnni": "VNNI", "avx512f": "AVX-512"}
@@ -72,11 +76,10 @@ def _safe(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     name = getattr(check, "__name__", "").strip("_").replace("<lambda>", "model")
     try:
         yield from check()
-    except MissingExtraError as error:
-        text, _, remedy = str(error).partition("; ")
-        yield Finding(name, "problem", text, remedy)
     except EdgecnnError as error:
-        yield Finding(name, "problem", str(error))
+        message = str(error)
+        text, _, remedy = message.rpartition(": " if "; " not in message else "; ")
+        yield Finding(name, "problem", text, remedy)
     except Exception as error:
         yield Finding(name, "problem", f"could not be looked at: {type(error).__name__}: {error}", "please report it")
 
@@ -114,12 +117,13 @@ def _packages() -> Iterator[Finding]:
         from edgecnn.session import load_onnxruntime
 
         load_onnxruntime()
-    for name, extra in _OPTIONAL.items():
+    for name, (extra, purpose) in _OPTIONAL.items():
         version = _version_of(name.replace("_", "-"))
         if version:
-            yield Finding(extra, "ok", f"{name} {version}")
+            yield Finding(extra, "ok", f"{name} {version}, {purpose}")
         else:
-            yield Finding(extra, "note", f"{name} is not installed", f"where it is wanted: pip install -e '.[{extra}]'")
+            remedy = f"where it is wanted: pip install -e '.[{extra}]'"
+            yield Finding(extra, "note", f"{name} is not installed, {purpose}", remedy)
 
 
 def _processor() -> Iterator[Finding]:
@@ -147,13 +151,22 @@ def _devices() -> Iterator[Finding]:
     for name, why in found.items():
         if not why:
             yield Finding("device", "ok", f"{name} starts")
-        else:
+        elif name == "cpu" or _worth_telling(name, why):
             reason, _, remedy = why.partition(": ")
             yield Finding("device", "problem" if name == "cpu" else "note", f"{name} does not start: {reason}", remedy)
 
 
+def _worth_telling(device: str, why: str) -> bool:
+    """Whether a device that does not start is one that this machine might have."""
+    if " here offers " not in why:
+        return True  # its package is installed
+    if device == "openvino":
+        return "GenuineIntel" in _text("/proc/cpuinfo")
+    return shutil.which("nvidia-smi") is not None or os.path.exists("/proc/driver/nvidia")
+
+
 def _cameras() -> Iterator[Finding]:
-    from edgecnn.pipeline import find_cameras
+    from edgecnn.opening import find_cameras
     from edgecnn.sources import _v4l
 
     found = find_cameras()

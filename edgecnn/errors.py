@@ -6,6 +6,7 @@
     ├── UsageError        ValueError   2  a wrong option, name or combination
     │   └── MissingExtraError ImportError 2  a package of an extra is not installed
     ├── SourceError       OSError      3  what was named to read from is missing or unusable
+    │   └── MissingProgramError        3  a program that a source needs is not installed
     ├── DataError         ValueError   3  a data set or a run that cannot be used
     ├── ImageError        ValueError   1  one picture that cannot be read; the others go on
     ├── ModelError        ValueError   4  a model that is refused
@@ -49,6 +50,10 @@ class SourceError(EdgecnnError, OSError):
     """What was named to read from does not exist or cannot be read."""
 
     exit_code = 3
+
+
+class MissingProgramError(SourceError):
+    """A program that a source needs is not installed; to wait for it is in vain."""
 
 
 class DataError(EdgecnnError, ValueError):

@@ -99,6 +99,7 @@ class Feed:
 
     Attributes:
         name: For messages, without passwords.
+        named: Whether the frames are called by it, since another feed gives frames of the same name.
         opener: Opens the source anew.
         policy: How it is read.
         view: What of its pictures is looked at.
@@ -111,6 +112,7 @@ class Feed:
     policy: Policy
     view: View = field(default_factory=View)
     source: Source | None = None
+    named: bool = False
     counts: Counts = field(default_factory=Counts, init=False)
     _slot: Frame | Packet | None = field(default=None, init=False)
     _failure: Failure | None = field(default=None, init=False)

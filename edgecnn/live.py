@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from edgecnn.errors import EdgecnnError, SourceError
+from edgecnn.errors import EdgecnnError, MissingProgramError, SourceError
 from edgecnn.feeds import Counts, Feed
 from edgecnn.frames import Failure, Frame, Item, Packet
 
@@ -70,7 +70,7 @@ class Live:
                     feed._count(labelled=-1, corrupt=1)
             if isinstance(frame, Frame):
                 frame = replace(frame, image=feed.view(frame.image), numbered=True)
-            yield frame
+            yield replace(frame, source=feed.name) if feed.named else frame
 
     def close(self) -> None:
         """End all feeds and wait a little for their readers; idempotent. What nobody took counts as dropped."""
@@ -170,12 +170,12 @@ class Live:
 
     def _found(self, feed: Feed) -> None:
         """A good frame came: the feed is there, or there again."""
-        feed._ever, feed._tries = True, 0
         if feed._lost_at is not None:
             away = time.monotonic() - feed._lost_at
             feed._count(offline_s=away)
             feed._lost_at = None
-            log.warning("%s is back after %.1f s", feed.name, away)
+            log.warning("%s is back after %.1f s" if feed._ever else "%s is there after %.1f s", feed.name, away)
+        feed._ever, feed._tries = True, 0
 
     def _failed(self, feed: Feed, epoch: int, error: BaseException) -> float | None:
         """After how many seconds to try again; None where not."""
@@ -186,7 +186,7 @@ class Live:
             wait_s = self._lost(feed, error) if isinstance(error, (EdgecnnError, OSError)) else None
             if wait_s is None:
                 feed._error, feed._over = error, True
-                if feed._ever:
+                if feed._ever and not all(one._over for one in self._feeds):  # else the error tells it
                     log.warning("%s is given up: %s", feed.name, " ".join(str(error).split()))
                 self._news.notify_all()
             return wait_s
@@ -194,14 +194,15 @@ class Live:
     def _lost(self, feed: Feed, error: Exception) -> float | None:
         """Note that a feed is lost; after how many seconds to try again, None where that is not wanted."""
         policy = feed.policy
-        if not feed._ever and not policy.retry_first:
+        if isinstance(error, MissingProgramError) or (not feed._ever and not policy.retry_first):
             return None
         feed._tries += 1
         if policy.retries is not None and feed._tries > policy.retries:
             return None
         if feed._lost_at is None:
             feed._lost_at = time.monotonic()
-            log.warning("%s is lost: %s; trying again", feed.name, " ".join(str(error).split()))
+            state = "is lost" if feed._ever else "is not there yet"
+            log.warning("%s %s: %s; trying again", feed.name, state, " ".join(str(error).split()))
         longest: float = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(feed._tries - 1, 10))
         return longest * (1 - _BY_CHANCE + 2 * _BY_CHANCE * random.random())
 
@@ -225,6 +226,9 @@ class Live:
                     failed = next((feed for feed in self._feeds if feed._error is not None), None)
                     if failed is not None:
                         raise _explained(failed)
+                    empty = next((feed for feed in self._feeds if not feed.counts.produced), None)
+                    if empty is not None:
+                        raise SourceError(f"{empty.name.rstrip(':')}: it ended without a frame{_thinned(empty)}")
                     return None
                 late = self._wait()
             for feed in late:
@@ -261,7 +265,8 @@ class Live:
     def _stalled(self, feed: Feed) -> None:
         """Leave a reader that hangs to itself, and begin anew in another thread."""
         waited = _patience_s(feed)
-        error = SourceError(f"no frame for {waited:g} s")
+        first = "" if feed._ever else "; is it the right source, and does it work by itself?"
+        error = SourceError(f"no frame for {waited:g} s{first}")
         with self._news:
             source = feed.source
             wait_s = self._failed(feed, feed._epoch, error)
@@ -282,6 +287,11 @@ def _patience_s(feed: Feed) -> float:
     return feed.policy.stall_s if feed._ever and feed._lost_at is None else max(_OPEN_S, feed.policy.stall_s)
 
 
+def _thinned(feed: Feed) -> str:
+    """What may be to blame where a feed ended without a frame that was wanted."""
+    return "; look at skip and every" if feed.view.skip or feed.view.every > 1 else ""
+
+
 def _explained(feed: Feed) -> BaseException:
     """The error that ends the run."""
     error = feed._error
@@ -290,4 +300,4 @@ def _explained(feed: Feed) -> BaseException:
         return error  # it says what it is, or is a fault of ours
     text = " ".join(str(error).split())
     after = f"; given up after {feed.policy.retries:,} tries" if feed._ever else ""
-    return SourceError(text if text.startswith(feed.name) else f"{feed.name.rstrip(':')}: {text}{after}")
+    return SourceError((text if text.startswith(feed.name) else f"{feed.name.rstrip(':')}: {text}") + after)

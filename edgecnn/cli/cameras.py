@@ -23,7 +23,7 @@ def cameras(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines also on a terminal.")] = False,
 ) -> None:
     """List the cameras of this machine, with the SOURCE to type for each."""
-    from edgecnn.pipeline import find_cameras
+    from edgecnn.opening import find_cameras
     from edgecnn.sources import _v4l
 
     found = find_cameras()

@@ -13,7 +13,7 @@ import typer
 
 from edgecnn.cli import feed
 from edgecnn.cli.streams import stopped_by_signals, tell
-from edgecnn.errors import UsageError
+from edgecnn.errors import ImageError, UsageError, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,21 +35,34 @@ def capture(
     ],
     every: Annotated[float, typer.Option(min=0.0, max=86_400, metavar="S", help="Seconds between two pictures.")] = 0.5,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many pictures to take.")] = 200,
+    retry_first: Annotated[
+        bool,
+        typer.Option("--retry-first", help="Wait for a camera that is not there yet, and not only for a lost one."),
+    ] = False,
 ) -> None:
     """Take pictures for training with the camera that will predict; Ctrl-C ends it.
 
-    What is nearly the same as a picture that was just taken is left out.
+    What is nearly the same as a picture that is there already is left out.
+
+    Exit code 0: done, also after Ctrl-C; 1: a file could not be read; 3: the source is missing or was given up; 6: a
+    picture cannot be written.
     """
-    from edgecnn.capture import capture
-    from edgecnn.pipeline import open_source
+    from edgecnn.capture import Taken, capture
+    from edgecnn.opening import open_source
 
     path = pathlib.Path(folder)
     if path.exists() and not path.is_dir():
         raise UsageError(f"DIR/LABEL must be a folder; {folder!r} is a file: name another")
     if path.name in ("", "..") or not path.name.isprintable() or path.name.startswith("."):
         raise UsageError(f"the name of a class folder must be its label; received {folder!r}: photos/cat")
-    others = _others(path)
-    opened = open_source(source)
+    within = _folders(path)
+    if within:
+        raise UsageError(
+            f"DIR/LABEL must name the folder of a class; {folder!r} holds {', '.join(within[:3])}: name a class in it, "
+            f"{path / 'cat'}"
+        )
+    others = [name for name in _folders(path.absolute().parent) if name != path.name]
+    opened = open_source(source, retry_first=retry_first)
     if not others:
         for line in _ADVICE:
             tell(line)
@@ -57,28 +70,35 @@ def capture(
         if opened.live:
             stack.enter_context(feed.told_changes())
             stack.enter_context(stopped_by_signals())
-        taken = capture(opened, path, every_s=every, count=count, show=_count(path, count))
-    _clear()
-    record = {"type": "capture", "source": source, "folder": folder, "saved": taken.saved, "alike": taken.alike}
-    if sys.stdout is None or not sys.stdout.isatty():
-        print(json.dumps(record | {"damaged": taken.damaged}, ensure_ascii=False))  # noqa: T201
-    tell(_sentence(taken, path))
+        taken = Taken()
+        try:
+            capture(opened, path, every_s=every, count=count, taken=taken, show=_count(path, count))
+        finally:  # what was saved is told also where it ends in an error
+            _clear()
+            if taken.saved or taken.alike or sys.exc_info()[0] is None:
+                _tell(taken, source, path)
     root = shlex.quote(str(path.parent))
     if others:
         tell(f"next:  edgecnn train {root} --split ordered")
     else:
-        tell(f"next:  edgecnn capture {shlex.quote(source)} {shlex.quote(str(path.parent / 'background'))}")
+        tell(f"next:  edgecnn capture {shlex.quote(redacted(source))} {shlex.quote(str(path.parent / 'background'))}")
+    if taken.damaged and not opened.live:
+        raise typer.Exit(ImageError.exit_code)
 
 
-def _others(path: pathlib.Path) -> list[str]:
-    """The other class folders beside this one."""
+def _tell(taken: Taken, source: str, path: pathlib.Path) -> None:
+    """The record where standard output is no terminal, and the sentence."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        record = {"type": "capture", "source": redacted(source), "folder": str(path), "saved": taken.saved}
+        record |= {"alike": taken.alike, "damaged": taken.damaged}
+        print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
+    tell(_sentence(taken, path))
+
+
+def _folders(path: pathlib.Path) -> list[str]:
+    """The folders in a folder, but hidden ones."""
     with contextlib.suppress(OSError):
-        beside = path.absolute().parent
-        return [
-            other.name
-            for other in beside.iterdir()
-            if other.is_dir() and other.name[0] != "." and other.name != path.name
-        ]
+        return sorted(one.name for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
     return []
 
 
@@ -108,4 +128,4 @@ def _sentence(taken: Taken, path: pathlib.Path) -> str:
         said += f", {taken.alike:,} left out as nearly the same"
         if taken.alike > taken.saved:
             said += ": move the camera or what it looks at"
-    return said + (f", {taken.damaged:,} damaged" if taken.damaged else "")
+    return said + (f", {taken.damaged:,} not read, the last one {taken.why}" if taken.damaged else "")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgecnn.errors import SinkError
 from edgecnn.files import replacing
-from edgecnn.pipeline import open_source
+from edgecnn.opening import open_source
 
 if TYPE_CHECKING:
     from edgecnn.cli.demo import Story

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from edgecnn.cli.streams import tell
+from edgecnn.errors import printable
 
 if TYPE_CHECKING:
     from edgecnn.feeds import Counts
@@ -84,8 +85,8 @@ def _watch(source: Source, timing: Timing, every_s: float | None, done: threadin
 
 
 def _goes(feeds: Mapping[str, Counts], timing: Timing, board: str) -> str:
-    parts = [f"{timing.labels:,} labels, {timing.recent_per_s():.1f} a second over the last minute", *_became(feeds)]
-    return "; ".join(filter(None, [", ".join(parts), timing.told(), board]))
+    parts = [f"{timing.labels:,} labels so far, {timing.recent_per_s():.1f}/s over the last minute", *_became(feeds)]
+    return "; ".join(filter(None, [", ".join(parts), timing.told(), board])) + _each(feeds)
 
 
 def sentence(summary: Summary, *, live: bool) -> str:
@@ -99,7 +100,18 @@ def sentence(summary: Summary, *, live: bool) -> str:
 
     said = f"{frames:,} frame{'s' if frames != 1 else ''} in {seconds:.1f} s: {frames / seconds:.1f} labels/s"
     counts = ", ".join([said, *_became(summary.feeds)])
-    return "; ".join(filter(None, [counts, summary.timing.told(), Board.read().told()]))
+    return "; ".join(filter(None, [counts, summary.timing.told(), Board.read().told()])) + _each(summary.feeds)
+
+
+def _each(feeds: Mapping[str, Counts]) -> str:
+    """A line for each of several feeds."""
+    if len(feeds) < 2:
+        return ""
+    lines = (
+        f"  {printable(name)}: {', '.join([f'{one.labelled:,} labelled', *_became({name: one})])}"
+        for name, one in feeds.items()
+    )
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _became(feeds: Mapping[str, Counts]) -> list[str]:

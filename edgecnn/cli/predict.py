@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,7 @@ from edgecnn import plugins
 from edgecnn.cli import feed
 from edgecnn.cli.options import AllowAnyOp
 from edgecnn.cli.streams import guarded_stdout, stopped_by_signals, tell
-from edgecnn.errors import ImageError, UsageError
+from edgecnn.errors import EdgecnnError, ImageError, UsageError
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier
@@ -31,8 +32,9 @@ def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', videos, - for standard input; live: "
-            "pi, usb:0, rtsp://…, http://…, 'exec:COMMAND', screen:, and test: for synthetic letters A to J.",
+            help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', @list.txt, videos, - for standard "
+            "input; live: pi, usb:0, rtsp://…, http://…, 'exec:COMMAND', 'stdin:?format=mjpeg', screen:, and test: for "
+            "synthetic letters A to J.",
             metavar="SOURCE...",
         ),
     ],
@@ -85,10 +87,11 @@ def predict(
 
     A live feed goes on until Ctrl-C or SIGTERM, and then ends with exit code 0.
 
-    Exit code 0: all were labelled; 1: some could not be read; 3: a source is missing; 4: the model is refused.
+    Exit code 0: all were labelled; 1: some could not be read; 2: an option has no meaning; 3: a source is missing, or
+    was given up; 4: the model is refused; 5: the device does not start; 6: results cannot be written.
     """
     from edgecnn.classifier import Classifier
-    from edgecnn.pipeline import open_source
+    from edgecnn.opening import open_source
 
     _refuse_swapped(model, sources)
     for target in (output, *map(_target, to or [])):
@@ -133,15 +136,22 @@ def _target(uri: str) -> str:
 def _predict(
     model: Classifier, source: Source, to: list[str], *, top: int, batch: int, stats_every: float | None
 ) -> Summary:
-    from edgecnn.pipeline import open_sinks, run
+    from edgecnn.opening import open_sinks
+    from edgecnn.pipeline import Summary, run
     from edgecnn.timing import Timing
 
     sink = open_sinks(to, top=top)
     why = f" ({model.why})" if model.why else ""
     tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}{why}")
-    timing = Timing()
+    timing, began = Timing(), time.perf_counter()
     with feed.told_regularly(source, timing, stats_every if source.live else None):
-        return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch, timing=timing)
+        try:
+            return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch, timing=timing)
+        except EdgecnnError:
+            if source.live and timing.labels:  # what it came to is told also where it ends in an error
+                counts = getattr(source, "counts", {})
+                tell(feed.sentence(Summary(timing.labels, 0, time.perf_counter() - began, counts, timing), live=True))
+            raise
 
 
 class _Complaining:

@@ -17,7 +17,7 @@ from edgecnn.errors import printable
 def tell(message: str) -> None:
     """A line on standard error."""
     with contextlib.suppress(OSError):  # standard error is full or gone, and what goes there is not what was asked for
-        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
+        print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

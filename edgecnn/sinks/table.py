@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import unicodedata
 from collections.abc import Mapping
 
@@ -33,7 +34,7 @@ class Table:
 
     def write(self, result: Result | ErrorResult) -> None:
         """Write one row."""
-        source = _fit(result.source, _SOURCE_CELLS)
+        source = _fit(_when(result) + result.source, _SOURCE_CELLS)
         if isinstance(result, ErrorResult):
             self._lines.write(f"{source}  error: {printable(result.error)}")
             return
@@ -50,6 +51,15 @@ class Table:
     def close(self) -> None:
         """Close the file; idempotent."""
         self._lines.close()
+
+
+def _when(result: Result | ErrorResult) -> str:
+    """The time of day of a live feed's frame; empty for others."""
+    time = getattr(result, "time", None)
+    if time is None:
+        return ""
+    at = datetime.datetime.fromtimestamp(time).astimezone()
+    return f"{at:%H:%M:%S}.{at.microsecond // 100_000}  "
 
 
 def _spent_ms(result: Result) -> float:

@@ -32,6 +32,7 @@ _ENDINGS = "3gp avi flv h264 h265 hevc m2ts m4v mjpeg mjpg mkv mov mp4 mpeg mpg 
 VIDEO_ENDINGS = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """How the name of a file ends that is read as a video."""
 
+NO_DATA = "gives nothing that can be read: check the address; is it a video at all?"
 OPEN_S, READ_S = 10.0, 5.0
 _DRIFT_S = 30.0
 
@@ -182,7 +183,7 @@ def told(error: BaseException) -> str:
         ("No such device", "is no camera, or was unplugged"),
         ("No such file", "does not exist: check it"),
         ("Inappropriate ioctl", "is no camera: edgecnn cameras lists those there are"),
-        ("Invalid data", "gives nothing that can be read: check the address; is it a video at all?"),
+        ("Invalid data", NO_DATA),
     ):
         if any(part.lower() in text.lower() for part in pattern.split("|")):
             return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 
 from edgecnn.errors import UsageError, refuse_unknown_options
@@ -17,6 +18,17 @@ def refuse_unknown(source: str, options: Mapping[str, str], own: Sequence[str], 
     """
     if not set(options) <= set(own):
         refuse_unknown_options(source, options, (*own, *VIEW_OPTIONS, *(LIVE_OPTIONS if live else ())))
+
+
+def note_misplaced(address: str, own: Sequence[str]) -> None:
+    """Warn where the query of an address, which is its server's, holds what looks like an option of ours."""
+    query = address.partition("#")[0].partition("?")[2]
+    found = [name for name in (*own, *VIEW_OPTIONS, *LIVE_OPTIONS) if f"&{name}=" in f"&{query}"]
+    if found:
+        warnings.warn(
+            f"{found[0]} goes to the server, as all that follows the ? of an address; for edgecnn it must follow a #",
+            stacklevel=2,
+        )
 
 
 def whole(options: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -1,7 +1,8 @@
 """What a program writes to its standard output: ``'exec:ffmpeg -i rtsp://… -f mjpeg -?format=mjpeg'``.
 
 For all that edgecnn has no source for: GStreamer, industrial cameras, a camera on another machine behind ssh. The words
-are split as a shell would, and no shell is started. Options stand behind the last ``?``:
+are split as a shell would, but no shell is started: for a pipe type ``'exec:sh -c "… | …"?format=mjpeg'``. The feed is
+over when the program ends with exit code 0; with another one it is started anew. Options stand behind the last ``?``:
 
 ======  =======  ===========================================================================
 format  mjpeg    ``mjpeg``, ``y4m``, ``rgb24``, ``bgr24``, ``gray8`` or ``yuv420p``
@@ -15,7 +16,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 
-from edgecnn.errors import SourceError, UsageError, redacted
+from edgecnn.errors import MissingProgramError, SourceError, UsageError, redacted
 from edgecnn.frames import Item
 from edgecnn.sources import _raw
 from edgecnn.sources._options import refuse_unknown, size
@@ -26,6 +27,7 @@ OPTIONS_AFTER = "?last"
 LIVE = True
 
 _OPTIONS = ("format", "size")
+_OF_A_SHELL = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>&1"})
 
 
 def open(uri: str, options: Mapping[str, str]) -> Output:
@@ -49,9 +51,16 @@ def open(uri: str, options: Mapping[str, str]) -> Output:
         raise UsageError(f"the command of exec: must have its quotes in pairs ({error}); received {uri!r}") from error
     if not command:
         raise UsageError("exec: must name a command: 'exec:ffmpeg -i clip.mp4 -f mjpeg -'")
+    if _OF_A_SHELL.intersection(command):
+        raise UsageError(
+            f"exec: starts no shell, so | < > && and ; mean nothing; received {redacted(uri)!r}: type "
+            "'exec:sh -c \"…\"'"
+        )
     if shutil.which(command[0]) is None:
-        raise SourceError(f"exec: must name a program that is installed; {command[0]!r} is not found: check its name")
-    return Output(command, format, frame)
+        raise MissingProgramError(
+            f"exec: must name a program that is installed; {command[0]!r} is not found: check its name"
+        )
+    return Output(redacted(uri), command, format, frame)
 
 
 class Output:
@@ -59,8 +68,8 @@ class Output:
 
     live = True
 
-    def __init__(self, command: list[str], format: str, size: tuple[int, int] | None) -> None:
-        self._command, self._format, self._size = command, format, size
+    def __init__(self, name: str, command: list[str], format: str, size: tuple[int, int] | None) -> None:
+        self._name, self._command, self._format, self._size = name, command, format, size
         self._program: Program | None = None
         self._closed = False
 
@@ -74,8 +83,8 @@ class Output:
         try:
             if self._closed:
                 return
-            name, came = redacted(f"exec:{shlex.join(self._command)}"), False
-            for item in _raw.packets(program.output, self._format, self._size, name):
+            came = False
+            for item in _raw.packets(program.output, self._format, self._size, self._name):
                 came = True
                 yield item
             code = program.wait(2.0)

@@ -53,9 +53,9 @@ def open(uri: str, options: Mapping[str, str]) -> Files | Video:
         return Video(path) if _is_video(path) else Files([path])
     if path.startswith("@"):
         return Files(_some(_listed(path[1:]), f"no path in the list {path[1:]!r}"))
-    if _PATTERN.search(path):
+    if _PATTERN.search(path) and not _meant(path):
         return Files(_some(list(_matching(path)), f"no file matches the pattern {path!r}"))
-    raise SourceError(f"no file or folder {path!r}; {_REMEDY}")
+    raise SourceError(f"no file or folder {path!r}; {_meant(path) or _REMEDY}")
 
 
 class Files:
@@ -110,12 +110,31 @@ class Video:
         Raises:
             SourceError: It is no video, or damaged.
         """
-        container = _av.opened(self._path, self._path, options={"protocol_whitelist": _av.FILES}, timeout=False)
+        try:
+            container = _av.opened(self._path, self._path, options={"protocol_whitelist": _av.FILES}, timeout=False)
+        except SourceError as error:
+            if _av.NO_DATA in str(error):
+                raise SourceError(f"{self._path} is no video, or not a whole one: copy it anew") from error
+            raise
         yield from _av.frames(container, self._path, live=False, closed=self._closed)
 
     def close(self) -> None:
         """End with the next frame; idempotent."""
         self._closed.set()
+
+
+def _meant(path: str) -> str:
+    """What to type where a name looks like something else than a file."""
+    place, found, options = path.partition("?")
+    if found and "=" in options and os.path.exists(place):
+        return f"for options type 'file:{path}'"
+    if re.fullmatch("[0-9]", path):
+        return f"for a webcam type usb:{path}"
+    if re.fullmatch(r"[\w.-]+:[0-9]{2,5}(/.*)?", path):
+        return f"for an address on the network type http://{path} or rtsp://{path}"
+    if re.fullmatch("(webcam|camera|cam|csi|picam|video)[0-9:]*", path, re.IGNORECASE):
+        return "edgecnn cameras lists the cameras there are, with what to type for each"
+    return ""
 
 
 def _is_video(path: str) -> bool:

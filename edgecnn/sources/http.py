@@ -26,7 +26,7 @@ from edgecnn.decode import MAX_FILE_BYTES, decode
 from edgecnn.errors import SourceError, UsageError, redacted
 from edgecnn.frames import Item, Packet
 from edgecnn.sources import _av, _raw
-from edgecnn.sources._options import refuse_unknown
+from edgecnn.sources._options import note_misplaced, refuse_unknown
 
 SCHEMES = ("http", "https")
 OPTIONS_AFTER = "#"
@@ -52,6 +52,7 @@ def open(uri: str, options: Mapping[str, str]) -> Stream | Snapshots | Video:
     text = options.get("interval", "1")
     if not (re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) and 0.05 <= float(text) <= 3600):
         raise UsageError(f"interval must be a number of seconds from 0.05 to 3600; received {text!r}")
+    note_misplaced(uri, ("interval",))
     name, server = redacted(uri), Server(uri)
     answer = server.ask()
     kind = answer.headers.get_content_type()
@@ -96,7 +97,7 @@ class Server:
             known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
             unquote = urllib.parse.unquote
             known.add_password(None, self._url, unquote(user), unquote(parts.password or ""))
-            handlers += [urllib.request.HTTPBasicAuthHandler(known), urllib.request.HTTPDigestAuthHandler(known)]
+            handlers += [_Basic(known), _Digest(known)]
         self._opener = urllib.request.build_opener(*handlers)
         self.closed = threading.Event()
 
@@ -241,6 +242,22 @@ class _KeptSafe(http.client.HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         self._sockets.append(self.sock)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """As it is, but for the first answer, which it leaves open."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """The same for the other way to ask."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
 
 
 class _Http(urllib.request.HTTPHandler):

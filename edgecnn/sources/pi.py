@@ -21,7 +21,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 
-from edgecnn.errors import SourceError, UsageError
+from edgecnn.errors import MissingProgramError, SourceError, UsageError
 from edgecnn.frames import Found, Item, Packet
 from edgecnn.sources import _raw
 from edgecnn.sources._options import refuse_unknown, size, whole
@@ -77,7 +77,7 @@ def open(uri: str, options: Mapping[str, str]) -> PiCamera:
         raise UsageError(f"args must have its quotes in pairs ({error}); received {options['args']!r}") from error
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        raise SourceError(
+        raise MissingProgramError(
             "the source pi: needs rpicam-vid, which is not found; on Raspberry Pi OS type: sudo apt install "
             "rpicam-apps-lite. On another system, name usb:0 for a webcam"
         )

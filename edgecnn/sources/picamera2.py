@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import SourceError, UsageError
+from edgecnn.errors import MissingProgramError, SourceError, UsageError
 from edgecnn.frames import Frame, Item
 from edgecnn.sources._options import refuse_unknown, size, whole
 
@@ -46,7 +46,7 @@ def open(uri: str, options: Mapping[str, str]) -> Picamera2:
     try:
         library = importlib.import_module("picamera2")
     except Exception as error:  # it breaks in many ways: no libcamera here, another NumPy than it was built for
-        raise SourceError(
+        raise MissingProgramError(
             f"picamera2 cannot be imported here ({type(error).__name__}: {error}); it belongs to the system's Python. "
             "The source pi: works in any: edgecnn predict MODEL pi"
         ) from error

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from edgecnn.errors import SourceError, UsageError, redacted
 from edgecnn.frames import Item
 from edgecnn.sources import _av
-from edgecnn.sources._options import refuse_unknown
+from edgecnn.sources._options import note_misplaced, refuse_unknown
 
 SCHEMES = ("rtsp", "rtsps")
 OPTIONS_AFTER = "#"
@@ -41,6 +41,7 @@ def open(uri: str, options: Mapping[str, str]) -> Stream:
     transport = options.get("transport", "tcp")
     if transport not in _TRANSPORTS:
         raise UsageError(f"transport must be tcp or udp; received {transport!r}")
+    note_misplaced(uri, ("transport",))
     name = redacted(uri)
     if not uri.partition("://")[2].strip("/"):
         raise UsageError(f"an rtsp address must name a host; received {name!r}: rtsp://192.168.1.20/stream1")

@@ -88,7 +88,7 @@ class Piped:
         """
         came = False
         with io.FileIO(os.dup(sys.stdin.fileno())) as stream:
-            for item in _raw.packets(stream, self._format, self._size, "-"):
+            for item in _raw.packets(stream, self._format, self._size, "stdin:"):
                 if self._closed:
                     return
                 came = True

@@ -17,7 +17,7 @@ from PIL import Image as PILImage
 
 from edgecnn.capture import capture, difference_hash
 from edgecnn.errors import SinkError, UsageError
-from edgecnn.pipeline import open_source
+from edgecnn.opening import open_source
 from edgecnn.sources.test import draw
 
 FEED = "test:?fps=0&hold=1&frames=200"
@@ -59,6 +59,30 @@ def test_older_pictures_stay_and_a_feed_that_ends_is_enough(edgecnn: Edgecnn, tm
 def test_a_scene_that_does_not_change_gives_one_picture_and_says_what_to_do(edgecnn: Edgecnn, tmp_path: Path) -> None:
     done = edgecnn("capture", "test:?fps=0&text=A&frames=4", tmp_path / "a", "--every", "0")
     assert "1 picture saved, 3 left out as nearly the same: move the camera or what it looks at" in done.err
+
+
+def test_what_lies_there_already_is_not_taken_again(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    uri = "test:?fps=0&hold=1&frames=6"
+    assert json.loads(edgecnn("capture", uri, tmp_path / "a", "--every", "0").out)["saved"] >= 5
+    again = json.loads(edgecnn("capture", uri, tmp_path / "a", "--every", "0").out)
+    assert (again["saved"], again["alike"]) == (0, 6)
+
+
+def test_a_folder_of_classes_is_no_class(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    done = edgecnn("capture", FEED, tmp_path / "photos")
+    assert done.code == 2
+    assert "holds cat: name a class in it" in done.err
+
+
+def test_a_file_that_is_no_picture_is_told(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "a.jpg").write_bytes(golden.jpeg())
+    (tmp_path / "mixed" / "notes.txt").write_text("a text")
+    done = edgecnn("capture", tmp_path / "mixed", tmp_path / "out" / "a")
+    assert done.code == 1
+    assert "1 picture saved, 1 not read, the last one" in done.err
+    assert "not an image" in done.err
 
 
 def test_pictures_come_at_least_so_far_apart(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from command import Edgecnn
 from feeds import Step, opener, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,6 +234,22 @@ def test_one_of_two_that_is_given_up_does_not_end_the_other(caplog: pytest.LogCa
 def test_a_word_that_was_mistyped_ends_the_run_though_another_feed_is_fine() -> None:
     with pytest.raises(SourceError, match="typo: refuses"):
         read(feed("refuses", name="typo"), feed(["frame", 0.02] * 1000, name="good"))
+
+
+def test_a_feed_that_ends_without_a_frame_is_an_error_and_says_what_left_all_out() -> None:
+    with pytest.raises(SourceError, match=r"cam: it ended without a frame$"):
+        read(feed([]))
+    with pytest.raises(SourceError, match="it ended without a frame; look at skip and every"):
+        read(feed(["frame"] * 3, view=View(skip=5)))
+
+
+def test_two_feeds_of_one_name_are_told_apart(edgecnn: Edgecnn, colors: Path) -> None:
+    uris = ("test:?fps=0&frames=3", "test:?fps=0&frames=4&rotate=90", "test:?fps=0&frames=4&rotate=90")
+    done = edgecnn("predict", colors, *uris)
+    assert done.code == 0, done.err
+    counted = Counter(json.loads(line)["source"] for line in done.out.splitlines())
+    assert counted == {"test:": 3, uris[1]: 4, f"{uris[1]} (2)": 4}
+    assert f"\n  {uris[1]}: 4 labelled, 0 dropped\n" in done.err
 
 
 def test_closing_ends_a_feed_that_waits() -> None:

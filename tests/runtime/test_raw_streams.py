@@ -178,6 +178,7 @@ def test_another_stream_than_y4m_is_told(data: bytes, message: str) -> None:
         ("exec:true?size=4x4", "takes no size for format=mjpeg"),
         ("exec:true?format=rgb24&size=4", "size must be WIDTHxHEIGHT"),
         ("exec:", "exec: must name a command"),
+        ("exec:cat a | cat?format=mjpeg", "exec: starts no shell, so | < > && and ; mean nothing"),
         ("exec:echo 'a", "must have its quotes in pairs"),
         ("exec:true?fps=3", "options of the source exec: must be one of format, size, rotate, flip"),
     ],

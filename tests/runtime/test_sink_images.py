@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from edgecnn.errors import SinkError, UsageError
-from edgecnn.pipeline import open_sinks
+from edgecnn.opening import open_sinks
 from edgecnn.prediction import ErrorResult, Prediction, Result, Sink
 from edgecnn.sinks.images import MARK, stem_of
 

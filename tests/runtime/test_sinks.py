@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgecnn import plugins
 from edgecnn.errors import SinkError, UsageError, printable
-from edgecnn.pipeline import open_sinks
+from edgecnn.opening import open_sinks
 from edgecnn.prediction import ErrorResult, Prediction, Result
 from edgecnn.sinks.table import _cells, _fit
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
+import re
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,6 +138,34 @@ def test_user_and_password_are_used_and_never_shown(
 def test_what_is_no_stream_is_told(server: ThreadingHTTPServer, place: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         open_source(address(server, place))
+
+
+def test_an_option_that_goes_to_the_server_is_noted(server: ThreadingHTTPServer) -> None:
+    with pytest.warns(UserWarning, match="interval goes to the server, .* it must follow a #"):
+        open_source(address(server, "/snap.jpg?interval=2")).close()
+
+
+def test_what_a_run_came_to_is_told_also_where_it_ends_in_an_error(
+    server: ThreadingHTTPServer, edgecnn: Edgecnn, colors: Path
+) -> None:
+    server.most = 10  # type: ignore[attr-defined]
+    done = edgecnn("predict", colors, address(server, "/stream#retries=0&policy=all", "me:secret@"))
+    assert done.code == 3
+    assert re.search(r"\n10 frames in .* capture to label p50 .*\nerror: .* has ended the stream; given up", done.err)
+    assert done.err.count("has ended the stream") == 1
+    assert "secret" not in done.err + done.out
+
+
+def test_capture_tells_no_password_and_what_it_saved_before_an_error(
+    server: ThreadingHTTPServer, edgecnn: Edgecnn, tmp_path: Path
+) -> None:
+    server.most = 3  # type: ignore[attr-defined]
+    uri = address(server, "/stream#retries=0", "me:secret@")
+    done = edgecnn("capture", uri, tmp_path / "cat", "--every", "0")
+    assert done.code == 3
+    assert json.loads(done.out)["saved"] == 1
+    assert "1 picture saved" in done.err
+    assert "secret" not in done.err + done.out
 
 
 def test_nobody_there_is_told() -> None:

@@ -89,7 +89,7 @@ def test_a_video_among_pictures_is_told(edgecnn: Edgecnn, colors: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "clip.mp4"), (b"not a video" * 100, "gives nothing that can be read")],
+    [(b"", "clip.mp4"), (b"not a video" * 100, "clip.mp4 is no video, or not a whole one: copy it anew")],
 )
 def test_what_is_no_video_is_told(edgecnn: Edgecnn, colors: Path, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "clip.mp4").write_bytes(content)

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 from edgecnn import plugins
 from edgecnn.errors import SourceError, UsageError
 from edgecnn.frames import Failure, Frame
-from edgecnn.pipeline import open_source
+from edgecnn.opening import open_source
 
 PACKAGES = ("edgecnn.sources", "edgecnn.sinks")
 PLUGINS = [(package, name) for package in PACKAGES for name in plugins.names(package)]
@@ -143,6 +143,10 @@ def test_links_that_lead_in_circles_end(photos: Path) -> None:
         ("empty", "no file in the folder 'empty'"),
         ("pi:0", "the source pi: needs rpicam-vid, which is not found"),
         ("file:nothing.jpg", "no file or folder 'nothing.jpg'"),
+        ("0", "no file or folder '0'; for a webcam type usb:0"),
+        ("there.jpg?every=2", "for options type 'file:there.jpg\\?every=2'"),
+        ("192.168.1.5:8080/snap", "type http://192.168.1.5:8080/snap or rtsp://"),
+        ("webcam", "edgecnn cameras lists the cameras there are"),
         ("", "no file or folder ''"),
         ("a\0b", "no file or folder"),
     ],
@@ -152,6 +156,7 @@ def test_a_source_with_nothing_in_it_says_what_was_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "there.jpg").touch()
     with pytest.raises(SourceError, match=message):
         open_source(word)
 

@@ -131,7 +131,7 @@ def test_without_mss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_where_there_is_no_camera_it_says_what_can_be_done(edgecnn: Edgecnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecnn.pipeline.find_cameras", list)
+    monkeypatch.setattr("edgecnn.opening.find_cameras", list)
     done = edgecnn("cameras", terminal=True)
     assert (done.code, done.out) == (0, "")
     assert "no camera found. A webcam: plug it in" in done.err

@@ -65,6 +65,6 @@ def test_a_live_feed_tells_regularly_how_it_goes_also_while_nothing_comes(edgecn
     done = edgecnn("predict", colors, "test:?fps=10&frames=12", "--stats-every", "0.3")
     told = [line for line in done.err.splitlines() if "over the last minute" in line]
     assert 2 <= len(told) <= 5
-    assert re.match(r"\d+ labels, \d+\.\d a second over the last minute, 0 dropped; capture to label p50 ", told[-1])
+    assert re.match(r"\d+ labels so far, \d+\.\d/s over the last minute, 0 dropped; capture to label p50 ", told[-1])
     slow = edgecnn("predict", colors, f"exec:sh -c 'sleep 1; cat {colors}'", "--stats-every", "0.2")
-    assert slow.err.count("0 labels, 0.0 a second") >= 2
+    assert slow.err.count("0 labels so far, 0.0/s") >= 2
