@@ -30,6 +30,17 @@ _ONLY_64_BIT = frozenset({"onnxruntime", "tensorflow"})
 """Packages without wheels for 32-bit systems: to name the extra there would send the user in a circle."""
 
 
+_WORDS = "pas|pwd|psw|pw|token|secret|api[_-]?key|auth|credential"
+_SECRETS = (
+    # user and password, also where the password has an @ or / that should have been written %40 or %2F
+    (re.compile(r"(:/)(/?)[^/?#\s@:]+:(?!\d+(?:[/?#]|$))[^\s]*@"), r"\1\2***@"),
+    (re.compile(r"(://)(?:[^/?#\s@]*@)+"), r"\1***@"),
+    (re.compile(rf"(?i)([\w-]*(?:{_WORDS})[\w-]*=)(?:'[^']*'|\"[^\"]*\"|[^&#\s]+)"), r"\1***"),
+    (re.compile(r"(?i)(--?(?:[\w-]*(?:password|passwd|token|secret)|u|user)\s+)\S+"), r"\1***"),
+    (re.compile(r"(?i)(authorization:\s*\w+\s+)[^\s'\"]+"), r"\1***"),
+)
+
+
 class EdgecnnError(Exception):
     """Base of all errors of edgecnn; catch it to catch them all."""
 
@@ -145,8 +156,9 @@ def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[s
 
 def redacted(text: str) -> str:
     """Text without what is secret in the addresses within it: user and password, and options that look like one."""
-    text = re.sub(r"(?<=://)[^/?#\s@]*@", "***@", text)
-    return re.sub(r"(?i)\b((?:pass\w*|pwd|token|secret|api_?key|auth)=)[^&#\s]+", r"\1***", text)
+    for pattern, hidden in _SECRETS:
+        text = pattern.sub(hidden, text)
+    return text
 
 
 def printable(text: str) -> str:

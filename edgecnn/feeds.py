@@ -13,14 +13,16 @@ retries  no end   how often in a row a lost feed is opened anew before it is giv
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from edgecnn.errors import UsageError
-from edgecnn.frames import Failure, Frame, Packet, Source
+from edgecnn.frames import Failure, Item, Source
 from edgecnn.view import View
 
 _MOST = 10**9
+_FAILURES = 16  # of a feed that does not wait are told at a time; all are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Feed:
 
     Attributes:
         name: For messages, without passwords.
+        policy_given: Whether someone asked for this policy; else one is chosen by the source, once it is open.
         named: Whether the frames are called by it, since another feed gives frames of the same name.
         opener: Opens the source anew.
         policy: How it is read.
@@ -113,9 +116,11 @@ class Feed:
     view: View = field(default_factory=View)
     source: Source | None = None
     named: bool = False
+    policy_given: bool = True
     counts: Counts = field(default_factory=Counts, init=False)
-    _slot: Frame | Packet | None = field(default=None, init=False)
-    _failure: Failure | None = field(default=None, init=False)
+    _slot: Item | None = field(default=None, init=False)
+    _failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=_FAILURES), init=False)
+    _good: int = field(default=0, init=False)  # frames since the connection was made
     _epoch: int = field(default=0, init=False)
     _since: float | None = field(default=None, init=False)  # when something last came; None where nothing is awaited
     _lost_at: float | None = field(default=None, init=False)

@@ -18,13 +18,14 @@ from dataclasses import replace
 
 from edgecnn.errors import EdgecnnError, MissingProgramError, SourceError
 from edgecnn.feeds import Counts, Feed
-from edgecnn.frames import Failure, Frame, Item, Packet
+from edgecnn.frames import Failure, Frame, Item, Packet, Source
 
 log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _BY_CHANCE = 0.5, 30.0, 0.2
 _OPEN_S = 20.0  # a source that takes longer to give its first frame is given up
-_LEAVE_S = 3.0  # for a reader to end once it was told to
+_LEAVE_S = 4.5  # for readers and programs to end once they were told to
+_STEADY = 30  # frames after which a feed counts as there again
 
 
 class Live:
@@ -76,18 +77,16 @@ class Live:
         """End all feeds and wait a little for their readers; idempotent. What nobody took counts as dropped."""
         self._closing.set()
         with self._news:
-            sources = [feed.source for feed in self._feeds]
+            sources = [feed.source for feed in self._feeds if feed.source is not None]
             for feed in self._feeds:
                 feed._epoch += 1
-                feed._count(dropped=feed._slot is not None)
+                feed._count(dropped=isinstance(feed._slot, Frame | Packet))
                 feed._slot = None
             self._news.notify_all()
-        for source in sources:
-            if source is not None:
-                source.close()
+        closers = [_closed_aside(source) for source in sources]
         end = time.monotonic() + _LEAVE_S
-        for reader in self._readers:
-            reader.join(max(0.0, end - time.monotonic()))
+        for thread in (*closers, *self._readers):
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _start(self, feed: Feed, wait_s: float = 0.0) -> None:
         """Read a feed in a new thread; what an older one still brings is not taken."""
@@ -121,7 +120,8 @@ class Live:
             if feed._epoch != epoch:
                 return False
             source, again = feed.source, feed._ever or feed._tries > 0
-            feed._since = time.monotonic()
+            feed._since, feed._good = time.monotonic(), 0
+            self._news.notify_all()  # whoever waits has one more to look after
         if source is None or again:
             source = feed.opener()
             with self._news:
@@ -130,6 +130,8 @@ class Live:
                     return False
                 feed.source = source
                 feed._count(reconnects=again)
+                if not feed.policy_given:
+                    feed.policy = replace(feed.policy, newest=not getattr(source, "patient", False))
         with contextlib.closing(source):
             for number, item in enumerate(source):
                 if feed.view.wants(number) and not self._put(feed, epoch, item):
@@ -158,7 +160,10 @@ class Live:
             feed._count(produced=1)
             if isinstance(item, Failure):
                 feed._count(corrupt=1)
-                feed._failure = item
+                if feed.policy.newest:
+                    feed._failures.append(item)
+                else:
+                    feed._slot = item
             elif feed.policy.newest and now - (item.arrived_ns or now) > feed.policy.max_age_s * 1e9:
                 feed._count(dropped=1)
             else:
@@ -175,7 +180,9 @@ class Live:
             feed._count(offline_s=away)
             feed._lost_at = None
             log.warning("%s is back after %.1f s" if feed._ever else "%s is there after %.1f s", feed.name, away)
-        feed._ever, feed._tries = True, 0
+        feed._ever, feed._good = True, feed._good + 1
+        if feed._good >= _STEADY:  # one that breaks off again and again is not there again yet
+            feed._tries = 0
 
     def _failed(self, feed: Feed, epoch: int, error: BaseException) -> float | None:
         """After how many seconds to try again; None where not."""
@@ -183,10 +190,12 @@ class Live:
             if feed._epoch != epoch:
                 return None
             feed._since = None
-            wait_s = self._lost(feed, error) if isinstance(error, (EdgecnnError, OSError)) else None
+            wait_s = self._lost(feed, error) if isinstance(error, OSError) else None  # as a SourceError is
             if wait_s is None:
                 feed._error, feed._over = error, True
-                if feed._ever and not all(one._over for one in self._feeds):  # else the error tells it
+                if (feed._ever or feed.policy.retry_first) and not all(
+                    one._over for one in self._feeds
+                ):  # else the error tells it
                     log.warning("%s is given up: %s", feed.name, " ".join(str(error).split()))
                 self._news.notify_all()
             return wait_s
@@ -194,7 +203,7 @@ class Live:
     def _lost(self, feed: Feed, error: Exception) -> float | None:
         """Note that a feed is lost; after how many seconds to try again, None where that is not wanted."""
         policy = feed.policy
-        if isinstance(error, MissingProgramError) or (not feed._ever and not policy.retry_first):
+        if isinstance(error, MissingProgramError) or (not feed._ever and not policy.retry_first) or _once(feed):
             return None
         feed._tries += 1
         if policy.retries is not None and feed._tries > policy.retries:
@@ -219,9 +228,10 @@ class Live:
                 found = self._ready()
                 if found is not None:
                     return found
-                broken = next((feed for feed in self._feeds if feed._error is not None and not feed._ever), None)
-                if broken is not None:
-                    raise _explained(broken)
+                broken = (feed for feed in self._feeds if feed._error is not None and not feed._ever)
+                typed = next((feed for feed in broken if not feed.policy.retry_first), None)
+                if typed is not None:
+                    raise _explained(typed)
                 if all(feed._over for feed in self._feeds):
                     failed = next((feed for feed in self._feeds if feed._error is not None), None)
                     if failed is not None:
@@ -231,20 +241,21 @@ class Live:
                         raise SourceError(f"{empty.name.rstrip(':')}: it ended without a frame{_thinned(empty)}")
                     return None
                 late = self._wait()
-            for feed in late:
-                self._stalled(feed)
+            for feed, since in late:
+                self._stalled(feed, since)
         return None
 
     def _ready(self) -> tuple[Feed, Frame | Packet | Failure] | None:
         for step in range(len(self._feeds)):
             feed = self._feeds[(self._next + step) % len(self._feeds)]
-            if feed._failure is not None:
-                failure, feed._failure = feed._failure, None
-                return feed, failure
+            if feed._failures:
+                return feed, feed._failures.popleft()
             if feed._slot is None:
                 continue
             item, feed._slot = feed._slot, None
             self._news.notify_all()
+            if isinstance(item, Failure):
+                return feed, item
             if feed.policy.newest and _age_s(item) > feed.policy.max_age_s:
                 feed._count(dropped=1)
                 continue
@@ -253,29 +264,50 @@ class Live:
             return feed, item
         return None
 
-    def _wait(self) -> list[Feed]:
-        """Wait for news; the feeds that have not given anything for too long."""
+    def _wait(self) -> list[tuple[Feed, float]]:
+        """Wait for news; the feeds that have not given anything for too long, and since when."""
         now = time.monotonic()
         ends = {id(feed): feed._since + _patience_s(feed) for feed in self._feeds if feed._since is not None}
         if ends and min(ends.values()) <= now:
-            return [feed for feed in self._feeds if ends.get(id(feed), now + 1) <= now]
+            return [(feed, feed._since) for feed in self._feeds if feed._since and ends.get(id(feed), now + 1) <= now]
         self._news.wait(min(ends.values()) - now if ends else None)
         return []
 
-    def _stalled(self, feed: Feed) -> None:
+    def _stalled(self, feed: Feed, since: float) -> None:
         """Leave a reader that hangs to itself, and begin anew in another thread."""
         waited = _patience_s(feed)
         first = "" if feed._ever else "; is it the right source, and does it work by itself?"
-        error = SourceError(f"no frame for {waited:g} s{first}")
         with self._news:
+            if feed._since != since or feed._over:
+                return  # something came meanwhile
+            if feed._ever and _once(feed):
+                feed._since, feed._lost_at = None, time.monotonic()
+                log.warning("%s has brought no frame for %g s; waiting", feed.name, waited)
+                return
             source = feed.source
-            wait_s = self._failed(feed, feed._epoch, error)
+            wait_s = self._failed(feed, feed._epoch, SourceError(f"no frame for {waited:g} s{first}"))
             feed._epoch += 1  # the reader that hangs has nothing more to say, not even that it came to its end
         if source is not None:
-            with contextlib.suppress(EdgecnnError, OSError):
-                source.close()
+            _closed_aside(source)
         if wait_s is not None:
             self._start(feed, wait_s)
+
+
+def _once(feed: Feed) -> bool:
+    """Whether a source cannot be opened anew: what has gone through a pipe is gone."""
+    return bool(getattr(feed.source, "once", False))
+
+
+def _closed_aside(source: Source) -> threading.Thread:
+    """Close a source in a thread of its own, since a program may take seconds to end."""
+
+    def close() -> None:
+        with contextlib.suppress(EdgecnnError, OSError):
+            source.close()
+
+    thread = threading.Thread(target=close, name="closes a source", daemon=True)
+    thread.start()
+    return thread
 
 
 def _age_s(item: Frame | Packet) -> float:

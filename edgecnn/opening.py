@@ -179,7 +179,7 @@ def _feed(
     from edgecnn.feeds import Feed, Policy  # here, as `Live`: pictures have no use for them, and wait 14 ms less
 
     policy = Policy.of(options, newest=not getattr(source, "patient", False), retry_first=retry_first)
-    return Feed(name, opener, policy, view, source)
+    return Feed(name, opener, policy, view, source, policy_given="policy" in options)
 
 
 def _open_one(uri: str, *, retry_first: bool) -> Source | Feed:
@@ -188,7 +188,7 @@ def _open_one(uri: str, *, retry_first: bool) -> Source | Feed:
     view = View.of(options, skip=getattr(module, "SKIP", 0))
     own = {name: value for name, value in options.items() if name not in VIEW_OPTIONS}
     opener = functools.partial(module.open, place, {k: v for k, v in own.items() if k not in LIVE_OPTIONS})
-    name = redacted(place)
+    name = redacted(getattr(module, "name_of", str)(place))
     try:
         source = cast(Source, opener())
     except SourceError as error:
@@ -209,6 +209,9 @@ def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     """
     if _DEVICE.match(uri):
         return plugins.load("edgecnn.sources", "usb"), *plugins.split_query(f"usb:{uri}")
+    scheme, found, rest = uri.partition("://")
+    if found:  # RTSP:// is rtsp://
+        uri = f"{scheme.lower()}://{rest}"
     bare = re.match(r"(-|[a-z0-9]+(?=\?[a-z_]+=))\?", uri)  # pi?fps=5 is a source, test?.jpg a pattern
     scheme = bare[1] if bare else uri.partition(":")[0]
     is_path = uri != "-" and os.path.lexists(uri)

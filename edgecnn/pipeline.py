@@ -51,8 +51,8 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1, timin
         source: From `open_source`.
         model: The model; it stays open.
         sinks: From `open_sinks`.
-        batch: Frames per inference. More is quicker on many cores or a GPU, and holds results back until it is full;
-            for a model that takes pictures of any size also the pictures, as large as they are.
+        batch: Frames per inference; of a live feed always 1. More is quicker on many cores or a GPU, and holds results
+            back until it is full; for a model that takes pictures of any size also the pictures, as large as they are.
         timing: Where to count the times of live feeds, for another thread to look at; None for a new one.
 
     Raises:
@@ -70,7 +70,7 @@ def run(source: Source, model: Classifier, sinks: Sink, *, batch: int = 1, timin
         if MAP in wanted:
             model.check_explains()
         try:
-            for results in _predicted(source, model, batch, wanted):
+            for results in _predicted(source, model, 1 if source.live else batch, wanted):
                 for result in results:
                     sinks.write(result)
                     failures += isinstance(result, ErrorResult)

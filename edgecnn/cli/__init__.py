@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgecnn.cli import cameras, capture, demo, doctor, inspect, predict
-from edgecnn.errors import EdgecnnError, SinkError, SourceError, printable
+from edgecnn.errors import EdgecnnError, SinkError, SourceError, printable, redacted
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as the shell reports it
 
@@ -169,7 +169,8 @@ def _report_system(error: OSError) -> NoReturn:
 def _report(message: str) -> None:
     """Print a message on standard error, after the traceback where the user asked for it."""
     if "--debug" in sys.argv:
-        traceback.print_exc()
+        with suppress(OSError):
+            print(redacted(traceback.format_exc()), file=sys.stderr)  # noqa: T201
     with suppress(OSError):  # standard error is full or gone; the exit code tells
         print("\n".join(map(printable, message.splitlines())), file=sys.stderr, flush=True)  # noqa: T201
 

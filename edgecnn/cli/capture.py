@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pathlib
 import shlex
 import sys
@@ -53,7 +54,9 @@ def capture(
     path = pathlib.Path(folder)
     if path.exists() and not path.is_dir():
         raise UsageError(f"DIR/LABEL must be a folder; {folder!r} is a file: name another")
-    if path.name in ("", "..") or not path.name.isprintable() or path.name.startswith("."):
+    if not math.isfinite(every):
+        raise UsageError(f"--every must be a number of seconds; received {every}")
+    if path.name.strip() in ("", "..") or not path.name.isprintable() or path.name[0] == "." or len(path.name) > 200:
         raise UsageError(f"the name of a class folder must be its label; received {folder!r}: photos/cat")
     within = _folders(path)
     if within:

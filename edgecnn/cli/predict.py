@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import sys
@@ -93,6 +94,8 @@ def predict(
     from edgecnn.classifier import Classifier
     from edgecnn.opening import open_source
 
+    if stats_every is not None and not math.isfinite(stats_every):
+        raise UsageError(f"--stats-every must be a number of seconds; received {stats_every}")
     _refuse_swapped(model, sources)
     for target in (output, *map(_target, to or [])):
         _refuse_to_overwrite(target, [model, *sources])

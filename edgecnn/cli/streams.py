@@ -22,7 +22,7 @@ def tell(message: str) -> None:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM (``kill``, systemd, Docker) stop a live feed as Ctrl-C does; a second signal ends it at once.
+    """Let SIGTERM (``kill``, systemd, Docker) and SIGHUP stop a live feed as Ctrl-C does; a second one ends it at once.
 
     A signal that is ignored, as Ctrl-C is by a shell's background job, stays so. Outside the main thread, where Python
     takes none, nothing changes.
@@ -30,13 +30,20 @@ def stopped_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in before:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, at_once)
         raise KeyboardInterrupt
+
+    def at_once(number: int, _frame: FrameType | None) -> None:
+        programs = sys.modules.get("edgecnn.sources._process")
+        if programs is not None:
+            programs.kill_all()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     try:
         for number in before:

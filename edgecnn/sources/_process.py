@@ -18,6 +18,16 @@ _LINES = 40  # of what it complains of are kept
 _POLITE_S = 2.0  # between asking it to end and ending it
 
 
+_running: set[int] = set()
+
+
+def kill_all() -> None:
+    """End all programs at once, as this one is about to."""
+    for group in tuple(_running):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
 class Program:
     """A program that runs until `stop`; any thread may stop it.
 
@@ -43,6 +53,7 @@ class Program:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise SourceError(f"{command[0]!r} cannot be started ({why}); check that it is installed") from error
+        _running.add(self._process.pid)
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._listener = threading.Thread(target=self._listen, name=f"listens to {command[0]}", daemon=True)
         self._listener.start()
@@ -78,6 +89,7 @@ class Program:
                     break
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # what it has started and left behind
+            _running.discard(self._process.pid)
 
     def close(self) -> None:
         """End it and give back its pipes; idempotent. For the thread that reads them."""

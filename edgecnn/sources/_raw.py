@@ -21,13 +21,16 @@ from typing import Protocol
 import numpy as np
 from PIL import Image as PILImage
 
-from edgecnn.decode import MAX_FILE_BYTES, MAX_PIXELS, decode
+from edgecnn.decode import MAX_PIXELS, decode
 from edgecnn.errors import ImageError, SourceError, UsageError
 from edgecnn.frames import Failure, Image, Packet
 
 FORMATS = ("mjpeg", "y4m", "rgb24", "bgr24", "gray8", "yuv420p")
 SIZED = FORMATS[2:]
 """Formats whose size the stream does not say."""
+
+MAX_FRAME_BYTES = 32 << 20
+"""Largest compressed picture of a live feed; a JPEG of 50 megapixels has half of it."""
 
 _CHUNK = 1 << 16
 _MAX_HEADER = 1 << 10
@@ -76,6 +79,10 @@ def check_options(format: str, size: tuple[int, int] | None, kind: str) -> None:
         raise UsageError(f"format of {kind} must be one of {', '.join(FORMATS)}; received {format!r}")
     if format in SIZED and size is None:
         raise UsageError(f"{kind} needs the size of its frames for format={format}: add size=640x480")
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise UsageError(f"size of {kind} must be at most {MAX_PIXELS:,} pixels; received {size[0]}x{size[1]}")
+    if size is not None and format == "yuv420p" and (size[0] % 2 or size[1] % 2):
+        raise UsageError(f"size of {kind} must have even sides for format=yuv420p; received {size[0]}x{size[1]}")
     if format not in SIZED and size is not None:
         raise UsageError(f"{kind} takes no size for format={format}, which says it itself: leave it out")
 
@@ -105,8 +112,6 @@ def _merged(y: Image, cb: Image, cr: Image) -> Image:
 def _plain(format: str, width: int, height: int) -> tuple[int, Callable[[bytes], Image]]:
     """Bytes of a frame, and what makes a picture of them."""
     if format == "yuv420p":
-        if width % 2 or height % 2:
-            raise UsageError(f"size must have even sides for format=yuv420p; received {width}x{height}")
         return width * height * 3 // 2, functools.partial(yuv_image, width=width, height=height, stride=width)
 
     def decoder(data: bytes) -> Image:
@@ -169,7 +174,7 @@ class Jpegs:
             if end:
                 yield bytes(self._data[:end])
                 self._leave(end)
-        if len(self._data) > MAX_FILE_BYTES:  # no camera makes such pictures
+        if len(self._data) > MAX_FRAME_BYTES:  # no camera makes such pictures
             self._leave(len(self._data))
 
     def _leave(self, count: int) -> None:

@@ -48,7 +48,8 @@ def open(uri: str, options: Mapping[str, str]) -> Output:
     try:
         command = shlex.split(uri.partition(":")[2])
     except ValueError as error:
-        raise UsageError(f"the command of exec: must have its quotes in pairs ({error}); received {uri!r}") from error
+        text = f"the command of exec: must have its quotes in pairs ({error}); received {redacted(uri)!r}"
+        raise UsageError(text) from error
     if not command:
         raise UsageError("exec: must name a command: 'exec:ffmpeg -i clip.mp4 -f mjpeg -'")
     if _OF_A_SHELL.intersection(command):
@@ -60,7 +61,12 @@ def open(uri: str, options: Mapping[str, str]) -> Output:
         raise MissingProgramError(
             f"exec: must name a program that is installed; {command[0]!r} is not found: check its name"
         )
-    return Output(redacted(uri), command, format, frame)
+    return Output(name_of(uri), command, format, frame)
+
+
+def name_of(uri: str) -> str:
+    """What records call it: the program, since its arguments may hold what is secret."""
+    return f"exec:{uri.partition(':')[2].split(maxsplit=1)[0].rpartition('/')[2]}" if uri.strip("exc: ") else uri
 
 
 class Output:

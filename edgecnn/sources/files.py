@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecnn.decode import decode_file
-from edgecnn.errors import ImageError, SourceError
+from edgecnn.errors import ImageError, SourceError, redacted
 from edgecnn.frames import Failure, Frame, Item
 from edgecnn.sources import _av
 from edgecnn.sources._options import refuse_unknown
@@ -55,7 +55,13 @@ def open(uri: str, options: Mapping[str, str]) -> Files | Video:
         return Files(_some(_listed(path[1:]), f"no path in the list {path[1:]!r}"))
     if _PATTERN.search(path) and not _meant(path):
         return Files(_some(list(_matching(path)), f"no file matches the pattern {path!r}"))
-    raise SourceError(f"no file or folder {path!r}; {_meant(path) or _REMEDY}")
+    if re.match("[A-Za-z][A-Za-z0-9+.-]*:/", path):
+        kind = path.partition(":")[0]
+        raise SourceError(
+            f"no source {kind}: with an address; an address begins with rtsp:// or http://, and others are read by a "
+            "program: 'exec:ffmpeg …'"
+        )
+    raise SourceError(f"no file or folder {redacted(path)!r}; {_meant(path) or _REMEDY}")
 
 
 class Files:

@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from edgecnn.decode import MAX_FILE_BYTES, decode
+from edgecnn.decode import decode
 from edgecnn.errors import SourceError, UsageError, redacted
 from edgecnn.frames import Item, Packet
 from edgecnn.sources import _av, _raw
@@ -32,7 +32,8 @@ SCHEMES = ("http", "https")
 OPTIONS_AFTER = "#"
 LIVE = True
 
-_PATIENCE_S = 5.0
+_PATIENCE_S, _ANSWER_S = 5.0, 15.0
+_AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"  # of an address; the rest is percent-encoded
 _STREAM, _PICTURE = re.compile(r"multipart/"), re.compile(r"image/")
 
 
@@ -90,15 +91,20 @@ class Server:
         if not host:
             raise UsageError(f"an address must name a host; received {self.name!r}: http://192.168.1.20/stream")
         place = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
-        self._url = urllib.parse.urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
+        path, query = (urllib.parse.quote(part, safe=_AS_IT_IS) for part in (parts.path or "/", parts.query))
+        self._url = urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
         self._sockets: list[socket.socket] = []
-        handlers: list[Any] = [_Http(self._sockets), _Https(self._sockets), urllib.request.ProxyHandler({})]
+        request = urllib.request
+        handlers: list[Any] = [_Http(self._sockets), _Https(self._sockets), request.HTTPErrorProcessor()]
+        handlers += [request.HTTPRedirectHandler(), request.HTTPDefaultErrorHandler(), request.UnknownHandler()]
         if user is not None:
             known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
             unquote = urllib.parse.unquote
-            known.add_password(None, self._url, unquote(user), unquote(parts.password or ""))
+            known.add_password(None, f"{parts.scheme}://{place}/", unquote(user), unquote(parts.password or ""))
             handlers += [_Basic(known), _Digest(known)]
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = urllib.request.OpenerDirector()  # no FTP, no files
+        for handler in handlers:
+            self._opener.add_handler(handler)
         self.closed = threading.Event()
 
     def ask(self) -> http.client.HTTPResponse:
@@ -109,18 +115,26 @@ class Server:
         """
         self._sockets.clear()
         request = urllib.request.Request(self._url, headers={"User-Agent": "edgecnn"})
+        slow = threading.Timer(_ANSWER_S, self._break_off)  # the patience of a socket begins anew with each byte
+        slow.daemon = True
+        slow.start()
         try:
             return cast(http.client.HTTPResponse, self._opener.open(request, timeout=_PATIENCE_S))
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError(f"{self.name} {_av.told_status(error.code, error.reason)}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
             why = getattr(error, "reason", error)
             raise SourceError(f"{self.name} {_av.told(why if isinstance(why, BaseException) else error)}") from error
+        finally:
+            slow.cancel()
 
     def close(self) -> None:
         """Break off what is under way; idempotent."""
         self.closed.set()
+        self._break_off()
+
+    def _break_off(self) -> None:
         for one in list(self._sockets):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -174,8 +188,8 @@ class Snapshots:
             due = max(due + self._interval_s, time.monotonic())
             try:
                 with contextlib.closing(self._server.ask()) as answer:
-                    data = answer.read(MAX_FILE_BYTES)
-            except (OSError, http.client.HTTPException) as error:
+                    data = _whole(answer)
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if self._server.closed.is_set():
                     return
                 if isinstance(error, SourceError):
@@ -208,6 +222,19 @@ class Video:
     def close(self) -> None:
         """End with the next frame, or a few seconds later; idempotent."""
         self._closed.set()
+
+
+def _whole(answer: http.client.HTTPResponse) -> bytes:
+    """The content of an answer, piece by piece, since its length may be a lie."""
+    data, end = bytearray(), time.monotonic() + _ANSWER_S
+    while piece := answer.read1(1 << 16):
+        data += piece
+        if len(data) > _raw.MAX_FRAME_BYTES or time.monotonic() > end:
+            raise SourceError(
+                f"a picture must have at most {_raw.MAX_FRAME_BYTES >> 20} MB and come within {_ANSWER_S:g} s; the "
+                "server sends more, or slower: check the address"
+            )
+    return bytes(data)
 
 
 class _Chunks:

@@ -8,8 +8,8 @@ size    (none)   width and height, ``640x480``, for all but ``mjpeg`` and ``y4m`
 
 from __future__ import annotations
 
-import io
 import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -75,9 +75,11 @@ class Piped:
     """A live source of the frames that another program sends; it is over when that one ends."""
 
     live = True
+    once = True
 
     def __init__(self, format: str, size: tuple[int, int] | None) -> None:
         self._format, self._size = format, size
+        self._wakes, self._wake = os.pipe()
         self._closed = False
 
     def __iter__(self) -> Iterator[Item]:
@@ -87,15 +89,22 @@ class Piped:
             SourceError: It is something else, or nothing.
         """
         came = False
-        with io.FileIO(os.dup(sys.stdin.fileno())) as stream:
-            for item in _raw.packets(stream, self._format, self._size, "stdin:"):
-                if self._closed:
-                    return
-                came = True
-                yield item
-        if not came:
+        for item in _raw.packets(self, self._format, self._size, "stdin:"):
+            if self._closed:
+                return
+            came = True
+            yield item
+        if not came and not self._closed:
             raise SourceError(f"standard input (-) must bring frames of format={self._format}; none came")
 
+    def read(self, size: int, /) -> bytes:
+        """What there is, as soon as there is something; empty at the end, and when it is closed."""
+        descriptor = sys.stdin.fileno()
+        ready, _, _ = select.select([descriptor, self._wakes], [], [])
+        return b"" if self._wakes in ready else os.read(descriptor, size)
+
     def close(self) -> None:
-        """End with the next frame; idempotent."""
-        self._closed = True
+        """End at once, also where nothing comes; idempotent."""
+        if not self._closed:
+            self._closed = True
+            os.write(self._wake, b"x")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Edgecnn
-from feeds import Step, opener, picture
+from feeds import Scripted, Step, opener, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -241,6 +241,61 @@ def test_a_feed_that_ends_without_a_frame_is_an_error_and_says_what_left_all_out
         read(feed([]))
     with pytest.raises(SourceError, match="it ended without a frame; look at skip and every"):
         read(feed(["frame"] * 3, view=View(skip=5)))
+
+
+def test_a_feed_that_hangs_after_it_was_opened_anew_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_OPEN_S", 0.3)
+    monkeypatch.setattr(live, "_FIRST_WAIT_S", 0.4)  # longer than what is left of the stall: nobody is waited for then
+    open_next, opened = opener(["frame", 0.05, "lost"], ["hang"], ["frame", 0.05])
+    began = time.monotonic()
+    items, _ = read(Feed("cam", open_next, Policy(stall_s=0.1)))
+    assert len(items) == 2
+    assert len(opened) == 3
+    assert time.monotonic() - began < 5
+
+
+def test_one_that_was_waited_for_and_never_came_does_not_end_the_others() -> None:
+    never = feed("refuses", policy=Policy(retries=1, retry_first=True), name="never")
+    source, seen = Live([never, feed(["frame", 0.02] * 20, name="good")]), list[Frame | Failure]()
+    with pytest.raises(SourceError, match="never: refuses"):
+        seen.extend(source)  # what came before the error stays
+    source.close()
+    assert len(seen) >= 15
+
+
+def test_a_mistake_is_not_tried_again() -> None:
+    def opens() -> Scripted:
+        raise UsageError("size must be even")
+
+    with pytest.raises(UsageError, match="size must be even"):
+        read(Feed("cam", opens, Policy(retry_first=True)))
+
+
+def test_under_the_policy_all_every_damaged_frame_is_told() -> None:
+    items, counts = read(feed(["bad", "frame"] * 20, policy=Policy(newest=False, stall_s=1.0)), slow_s=0.002)
+    assert sum(isinstance(item, Failure) for item in items) == 20
+    assert counts["cam"] == Counts(produced=40, labelled=20, corrupt=20)
+
+
+def test_one_that_breaks_off_after_each_frame_is_given_up() -> None:
+    open_next, opened = opener(["frame", 0.01, "lost"])
+    with pytest.raises(SourceError, match="given up after 3 tries"):
+        read(Feed("cam", open_next, Policy(retries=3)))
+    assert len(opened) == 4
+
+
+def test_a_program_that_ends_slowly_does_not_hold_up_the_other_feed() -> None:
+    class Slow(Scripted):
+        def close(self) -> None:
+            time.sleep(1.0)
+            super().close()
+
+    slow = Feed("slow", lambda: Slow(["frame", "hang"], "slow"), Policy(stall_s=0.1, retries=0))
+    source, times = Live([slow, feed(["frame", 0.02] * 60, name="good")]), list[float]()
+    with pytest.raises(SourceError, match="slow: no frame for"):
+        times.extend(time.monotonic() for _ in source)
+    source.close()
+    assert max(np.diff(times)) < 0.6
 
 
 def test_two_feeds_of_one_name_are_told_apart(edgecnn: Edgecnn, colors: Path) -> None:

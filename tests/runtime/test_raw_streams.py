@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -188,9 +189,12 @@ def test_a_wrong_option_is_refused(uri: str, message: str) -> None:
         open_source(uri)
 
 
-def test_size_of_yuv_must_be_even() -> None:
-    with pytest.raises(UsageError, match="must have even sides"):
-        cut(b"x", "yuv420p", (5, 4))
+@pytest.mark.parametrize("retry_first", [False, True])
+def test_a_size_that_cannot_be_is_refused_and_never_waited_for(retry_first: bool) -> None:
+    with pytest.raises(UsageError, match="must have even sides for format=yuv420p; received 5x4"):
+        open_source("exec:true?format=yuv420p&size=5x4", retry_first=retry_first)
+    with pytest.raises(UsageError, match="must be at most 64,000,000 pixels"):
+        open_source("exec:true?format=rgb24&size=16384x16384", retry_first=retry_first)
 
 
 def writer(tmp_path: Path, *data: bytes, then: str = "") -> str:
@@ -272,6 +276,54 @@ def test_nothing_on_standard_input_is_told(colors: Path) -> None:
     done = piped(colors, b"", "stdin:?format=mjpeg")
     assert (done.returncode, done.stdout) == (3, b"")
     assert b"must bring frames of format=mjpeg; none came" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["y4m", "mjpeg"])
+def test_a_pipe_that_stands_still_is_waited_for_and_loses_nothing(colors: Path, tmp_path: Path, format: str) -> None:
+    whole = y4m("444", full=True) if format == "y4m" else golden.jpeg()
+    frame = whole[whole.index(b"FRAME") :] if format == "y4m" else whole
+    (tmp_path / "first").write_bytes(whole + frame[: len(frame) // 2])
+    (tmp_path / "rest").write_bytes(frame[len(frame) // 2 :] + frame)
+    command = [sys.executable, "-m", "edgecnn", "predict", str(colors), f"stdin:?format={format}&stall=0.3&policy=all"]
+    feeding = ["sh", "-c", f"cat {tmp_path}/first; sleep 2; cat {tmp_path}/rest"]
+    with subprocess.Popen(feeding, stdout=subprocess.PIPE) as feeder:
+        done = subprocess.run(command, stdin=feeder.stdout, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert labels(done.stdout) == ["blue"] * 3
+    assert b"has brought no frame for 0.3 s; waiting" in done.stderr
+    assert b"is back after" in done.stderr
+
+
+def test_a_quiet_pipe_is_left_at_once(colors: Path) -> None:
+    command = [sys.executable, "-m", "edgecnn", "predict", str(colors), "stdin:?format=mjpeg"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert b"labels, on" in process.stderr.readline()
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.terminate()
+        process.wait(10)
+        assert time.monotonic() - began < 2
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGHUP,), (signal.SIGTERM, signal.SIGTERM)])
+def test_no_child_of_a_program_is_left_behind(
+    colors: Path, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    (tmp_path / "data").write_bytes(golden.jpeg())
+    (tmp_path / "run.sh").write_text(f"trap '' TERM\necho $$ > {tmp_path}/pid\nsleep 97 &\ncat {tmp_path}/data\nwait\n")
+    command = [sys.executable, "-m", "edgecnn", "predict", str(colors), f"exec:sh {tmp_path}/run.sh?stall=60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
+        process.communicate(timeout=20)
+    group = (tmp_path / "pid").read_text().strip()
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    assert [line for line in listed.splitlines() if line.split()[0] == group and "Z" not in line.split()[1]] == []
 
 
 def test_frames_of_a_pipe_that_come_too_fast_are_dropped_and_counted(colors: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import re
@@ -38,6 +39,38 @@ class Camera(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/stream")
             self.end_headers()
+        elif place in ("/ftp", "/file"):
+            self.send_response(302)
+            self.send_header("Location", f"{place[1:]}://127.0.0.1:9/etc/hostname")
+            self.end_headers()
+        elif place == "/to-locked":
+            self.send_response(302)
+            self.send_header("Location", "/locked")
+            self.end_headers()
+        elif place == "/negative":
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"-5\r\n" + b"x" * 1000)
+        elif place == "/digest":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Digest realm=")
+            self.end_headers()
+        elif place == "/flood":
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(10**14))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 20))
+        elif place == "/drip":
+            with contextlib.suppress(OSError):
+                for byte in b"HTTP/1.0 200 OK\r\nContent-Type: " + b"x" * 1000:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.05)
         elif place == "/snap.jpg":
             self._send("image/jpeg", golden.jpeg())
         elif place == "/page":
@@ -166,6 +199,22 @@ def test_capture_tells_no_password_and_what_it_saved_before_an_error(
     assert json.loads(done.out)["saved"] == 1
     assert "1 picture saved" in done.err
     assert "secret" not in done.err + done.out
+
+
+@pytest.mark.parametrize("place", ["/ftp", "/file", "/negative", "/digest", "/flood", "/drip"])
+def test_a_hostile_server_ends_in_plain_words(
+    server: ThreadingHTTPServer, edgecnn: Edgecnn, colors: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(http, "_ANSWER_S", 1.0)
+    began = time.monotonic()
+    done = edgecnn("predict", colors, address(server, place, "me:secret@"))
+    assert (done.code, done.out) == (3, "")
+    assert "secret" not in done.err
+    assert time.monotonic() - began < 8
+
+
+def test_user_and_password_hold_after_a_redirect_on_the_same_host(server: ThreadingHTTPServer) -> None:
+    assert frames(address(server, "/to-locked", "me:se%20cret@"), 1)
 
 
 def test_nobody_there_is_told() -> None:
