@@ -209,9 +209,7 @@ def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     """
     if _DEVICE.match(uri):
         return plugins.load("edgecnn.sources", "usb"), *plugins.split_query(f"usb:{uri}")
-    scheme, found, rest = uri.partition("://")
-    if found:  # RTSP:// is rtsp://
-        uri = f"{scheme.lower()}://{rest}"
+    uri = re.sub(r"^[A-Z][A-Za-z]*(?=://)", lambda found: found[0].lower(), uri)  # RTSP:// is rtsp://
     bare = re.match(r"(-|[a-z0-9]+(?=\?[a-z_]+=))\?", uri)  # pi?fps=5 is a source, test?.jpg a pattern
     scheme = bare[1] if bare else uri.partition(":")[0]
     is_path = uri != "-" and os.path.lexists(uri)

@@ -214,6 +214,13 @@ def test_a_program_s_frames_are_labelled(edgecnn: Edgecnn, colors: Path, tmp_pat
     assert "0 dropped" in done.err
 
 
+def test_the_words_of_a_command_stay_as_they_are_typed(edgecnn: Edgecnn, colors: Path, tmp_path: Path) -> None:
+    (tmp_path / "UPPER").write_bytes(golden.jpeg())
+    done = edgecnn("predict", colors, f"exec:sh -c 'cat \"$1\"' rtsp://Host/X {tmp_path}/UPPER?policy=all")
+    assert done.code == 0, done.err
+    assert labels(done.out) == ["blue"]
+
+
 def test_a_program_that_fails_is_told_with_its_code_and_its_last_words(edgecnn: Edgecnn, colors: Path) -> None:
     script = "import sys; print('no such thing rtsp://me:secret@host/x', file=sys.stderr); sys.exit(7)"
     done = edgecnn("predict", colors, f"exec:{shlex.join([sys.executable, '-c', script])}")
