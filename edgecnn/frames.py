@@ -108,7 +108,9 @@ class Source(Protocol):
     """What a source plug-in opens; iterate it once, close it as often as you like.
 
     A live one is iterated by a thread of its own, and raises a `SourceError` where the connection is lost: it is then
-    opened anew. Where the iteration just ends, the feed is over.
+    opened anew. Where the iteration just ends, the feed is over. It may say more of itself: ``patient = True``, that it
+    waits for who takes its frames and loses none; ``once = True``, that it cannot be opened anew; ``pause_s``, how many
+    seconds it is quiet between two frames.
 
     Attributes:
         live: Whether the pictures go on until someone stops it, so that Ctrl-C is how it ends and no failure.

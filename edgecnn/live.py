@@ -193,9 +193,8 @@ class Live:
             wait_s = self._lost(feed, error) if isinstance(error, OSError) else None  # as a SourceError is
             if wait_s is None:
                 feed._error, feed._over = error, True
-                if (feed._ever or feed.policy.retry_first) and not all(
-                    one._over for one in self._feeds
-                ):  # else the error tells it
+                others = not all(one._over for one in self._feeds)  # without them the error tells it
+                if others and (feed._ever or feed.policy.retry_first):
                     log.warning("%s is given up: %s", feed.name, " ".join(str(error).split()))
                 self._news.notify_all()
             return wait_s
@@ -256,7 +255,7 @@ class Live:
             self._news.notify_all()
             if isinstance(item, Failure):
                 return feed, item
-            if feed.policy.newest and _age_s(item) > feed.policy.max_age_s:
+            if feed.policy.newest and _age_s(item) > feed.policy.max_age_s + _pause_s(feed):
                 feed._count(dropped=1)
                 continue
             self._next = (self._next + step + 1) % len(self._feeds)
@@ -280,7 +279,7 @@ class Live:
         with self._news:
             if feed._since != since or feed._over:
                 return  # something came meanwhile
-            if feed._ever and _once(feed):
+            if _once(feed) and (feed._ever or feed.policy.retry_first):
                 feed._since, feed._lost_at = None, time.monotonic()
                 log.warning("%s has brought no frame for %g s; waiting", feed.name, waited)
                 return
@@ -316,7 +315,13 @@ def _age_s(item: Frame | Packet) -> float:
 
 def _patience_s(feed: Feed) -> float:
     """How long to wait for a frame; a camera that starts needs longer."""
-    return feed.policy.stall_s if feed._ever and feed._lost_at is None else max(_OPEN_S, feed.policy.stall_s)
+    known = feed._ever and feed._lost_at is None
+    return _pause_s(feed) + (feed.policy.stall_s if known else max(_OPEN_S, feed.policy.stall_s))
+
+
+def _pause_s(feed: Feed) -> float:
+    """How long a source is quiet between two frames by what was asked of it."""
+    return float(getattr(feed.source, "pause_s", 0.0))
 
 
 def _thinned(feed: Feed) -> str:

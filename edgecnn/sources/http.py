@@ -174,7 +174,7 @@ class Snapshots:
     live = True
 
     def __init__(self, server: Server, name: str, interval_s: float) -> None:
-        self._server, self._name, self._interval_s = server, name, interval_s
+        self._server, self._name, self.pause_s = server, name, interval_s
         self.close = server.close
 
     def __iter__(self) -> Iterator[Item]:
@@ -185,7 +185,7 @@ class Snapshots:
         """
         index, due = 0, time.monotonic()
         while not self._server.closed.wait(max(0.0, due - time.monotonic())):
-            due = max(due + self._interval_s, time.monotonic())
+            due = max(due + self.pause_s, time.monotonic())
             try:
                 with contextlib.closing(self._server.ask()) as answer:
                     data = _whole(answer)

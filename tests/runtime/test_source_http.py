@@ -147,6 +147,19 @@ def test_single_pictures_are_asked_for_again_and_again(server: ThreadingHTTPServ
     assert len(server.asked) >= 6  # type: ignore[attr-defined]
 
 
+def test_seldom_pictures_are_no_feed_that_stands_still_and_are_not_too_old(server: ThreadingHTTPServer) -> None:
+    uri = address(server, "/snap.jpg#interval=0.8&stall=0.1&max_age=0.05")
+    source = open_source(uri)
+    found = 0
+    for item in itertools.islice(source, 3):
+        found += isinstance(item, Frame)
+        time.sleep(0.9)  # a slow model: the next one waits
+    source.close()
+    assert found == 3
+    counts = source.counts[uri.partition("#")[0]]  # type: ignore[attr-defined]
+    assert (counts.reconnects, counts.offline_s) == (0, 0.0)
+
+
 def test_user_and_password_are_used_and_never_shown(
     server: ThreadingHTTPServer, edgecnn: Edgecnn, colors: Path
 ) -> None:
