@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 
 from edgecnn.decode import decode_file
 from edgecnn.errors import ImageError, SinkError, SourceError, UsageError
-from edgecnn.files import replacing
+from edgecnn.files import write_whole
 from edgecnn.frames import Failure, Image, Packet, Source
 
 NEAR_BITS = 3
@@ -131,11 +131,10 @@ def _save(image: Image, folder: Path) -> None:
     number = 0
     while (path := folder / f"{stamp}-{int(now * 1000) % 1000:03}{f'-{number}' if number else ''}.jpg").exists():
         number += 1
-    data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+    data = io.BytesIO()
     picture.save(data, "JPEG", quality=_QUALITY)
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data.getvalue())
+        write_whole(path, data.getvalue())
     except OSError as error:
         raise SinkError(
             f"a picture must be written to {path}: {error.strerror or error}; free some space, or name another folder"

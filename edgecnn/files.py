@@ -12,6 +12,18 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or leave what was there.
+
+    Bytes, since Pillow takes a file that is cut off by a full disk for written.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file that takes the place of `path` once it is whole, and is gone after an error or Ctrl-C.

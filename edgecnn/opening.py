@@ -189,6 +189,10 @@ def _open_one(uri: str, *, retry_first: bool) -> Source | Feed:
     own = {name: value for name, value in options.items() if name not in VIEW_OPTIONS}
     opener = functools.partial(module.open, place, {k: v for k, v in own.items() if k not in LIVE_OPTIONS})
     name = redacted(getattr(module, "name_of", str)(place))
+    if any(option in LIVE_OPTIONS for option in own):
+        from edgecnn.feeds import Policy
+
+        Policy.of(own)  # a mistake is told before a connection is made that nobody would close
     try:
         source = cast(Source, opener())
     except SourceError as error:
@@ -216,10 +220,10 @@ def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     module = None if is_path else _source_of(scheme)
     if module is None:
         return plugins.load("edgecnn.sources", "files"), uri, {}
-    mark = getattr(module, "OPTIONS_AFTER", "?")
-    if mark == "?":
+    mark = getattr(module, "OPTIONS_AFTER", None)
+    if mark is None:
         return module, *plugins.split_query(uri)
-    place, found, query = uri.rpartition(mark[0])
+    place, found, query = uri.rpartition(mark)
     if not found:
         return module, uri, {}
     return module, place, plugins.split_query(f"?{query}")[1]

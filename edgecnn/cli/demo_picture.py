@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from edgecnn.errors import SinkError
-from edgecnn.files import replacing
+from edgecnn.files import write_whole
 from edgecnn.opening import open_source
 
 if TYPE_CHECKING:
@@ -103,10 +103,9 @@ class _Page:
 
 
 def _save(page: Image.Image, path: Path) -> None:
-    data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+    data = io.BytesIO()
     page.save(data, "PNG", optimize=True)
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data.getvalue())
+        write_whole(path, data.getvalue())
     except OSError as error:
         raise SinkError(f"a picture must be written to {path}: {error}; free some space, then try again") from error

@@ -22,12 +22,14 @@ import builtins
 import contextlib
 import io
 import os
+import pathlib
 import unicodedata
 import warnings
 from collections.abc import Mapping
 from urllib.parse import unquote
 
 from edgecnn.errors import SinkError, UsageError, refuse_unknown_options
+from edgecnn.files import write_whole
 from edgecnn.prediction import ErrorResult, Result
 
 SCHEMES = ("images",)
@@ -160,21 +162,14 @@ class Pictures:
             return False
 
     def _store(self, name: str, data: bytes) -> None:
-        path, partial = os.path.join(self._folder, name), os.path.join(self._folder, f".{name}.partial")
+        path = os.path.join(self._folder, name)
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)  # left by a run that was killed, or a link to somewhere else, which is not followed
-            with builtins.open(partial, "xb") as file:
-                file.write(data)
-            os.replace(partial, path)
+            write_whole(pathlib.Path(path), data)
         except OSError as error:
             raise SinkError(
                 f"a picture cannot be written to {path!r} ({error.strerror}); free some space there, or name another "
                 "folder"
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
 
 
 def stem_of(source: str) -> str:

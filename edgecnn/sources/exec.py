@@ -23,7 +23,7 @@ from edgecnn.sources._options import refuse_unknown, size
 from edgecnn.sources._process import Program
 
 SCHEMES = ("exec",)
-OPTIONS_AFTER = "?last"
+OPTIONS_AFTER = "?"
 LIVE = True
 
 _OPTIONS = ("format", "size")

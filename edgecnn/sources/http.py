@@ -10,7 +10,6 @@ interval  1    seconds between two requests for a single picture, 0.05 to 3600
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import re
 import socket
@@ -101,7 +100,8 @@ class Server:
             known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
             unquote = urllib.parse.unquote
             known.add_password(None, f"{parts.scheme}://{place}/", unquote(user), unquote(parts.password or ""))
-            handlers += [_Basic(known), _Digest(known)]
+            kinds = (urllib.request.HTTPBasicAuthHandler, urllib.request.HTTPDigestAuthHandler)
+            handlers += [_asked_once_more(kind, known) for kind in kinds]
         self._opener = urllib.request.OpenerDirector()  # no FTP, no files
         for handler in handlers:
             self._opener.add_handler(handler)
@@ -247,59 +247,41 @@ class _Chunks:
         return self._answer.read1(size)
 
 
-class _Kept(http.client.HTTPConnection):
-    """A connection whose socket is known, so that another thread can end it."""
+def _kept(kind: Any, sockets: list[socket.socket]) -> Any:
+    """A kind of connection whose sockets are known, so that another thread can end them."""
 
-    def __init__(self, sockets: list[socket.socket], *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._sockets = sockets
+    class Kept(kind):  # type: ignore[misc]  # one of two classes of the standard library
+        def connect(self) -> None:
+            super().connect()
+            sockets.append(self.sock)
 
-    def connect(self) -> None:
-        super().connect()
-        self._sockets.append(self.sock)
-
-
-class _KeptSafe(http.client.HTTPSConnection):
-    """The same with TLS."""
-
-    def __init__(self, sockets: list[socket.socket], *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._sockets = sockets
-
-    def connect(self) -> None:
-        super().connect()
-        self._sockets.append(self.sock)
-
-
-class _Basic(urllib.request.HTTPBasicAuthHandler):
-    """As it is, but for the first answer, which it leaves open."""
-
-    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        fp.close()
-        return super().http_error_401(req, fp, code, msg, headers)
-
-
-class _Digest(urllib.request.HTTPDigestAuthHandler):
-    """The same for the other way to ask."""
-
-    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        fp.close()
-        return super().http_error_401(req, fp, code, msg, headers)
+    return Kept
 
 
 class _Http(urllib.request.HTTPHandler):
     def __init__(self, sockets: list[socket.socket]) -> None:
         super().__init__()
-        self._sockets = sockets
+        self._kind = _kept(http.client.HTTPConnection, sockets)
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_Kept, self._sockets), req)
+        return self.do_open(self._kind, req)
 
 
 class _Https(urllib.request.HTTPSHandler):
     def __init__(self, sockets: list[socket.socket]) -> None:
         super().__init__()
-        self._sockets = sockets
+        self._kind = _kept(http.client.HTTPSConnection, sockets)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_KeptSafe, self._sockets), req)
+        return self.do_open(self._kind, req)
+
+
+def _asked_once_more(kind: Any, known: urllib.request.HTTPPasswordMgr) -> Any:
+    """A handler that answers a server's question for a password; urllib's own leave the first answer open."""
+
+    class Asked(kind):  # type: ignore[misc]  # one of two classes of the standard library
+        def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+            fp.close()
+            return super().http_error_401(req, fp, code, msg, headers)
+
+    return Asked(known)

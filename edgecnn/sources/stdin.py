@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -79,7 +80,7 @@ class Piped:
 
     def __init__(self, format: str, size: tuple[int, int] | None) -> None:
         self._format, self._size = format, size
-        self._wakes, self._wake = os.pipe()
+        self._wakes, self._wake = socket.socketpair()
         self._closed = False
 
     def __iter__(self) -> Iterator[Item]:
@@ -89,11 +90,12 @@ class Piped:
             SourceError: It is something else, or nothing.
         """
         came = False
-        for item in _raw.packets(self, self._format, self._size, "stdin:"):
-            if self._closed:
-                return
-            came = True
-            yield item
+        with self._wakes:
+            for item in _raw.packets(self, self._format, self._size, "stdin:"):
+                if self._closed:
+                    return
+                came = True
+                yield item
         if not came and not self._closed:
             raise SourceError(f"standard input (-) must bring frames of format={self._format}; none came")
 
@@ -105,6 +107,5 @@ class Piped:
 
     def close(self) -> None:
         """End at once, also where nothing comes; idempotent."""
-        if not self._closed:
-            self._closed = True
-            os.write(self._wake, b"x")
+        self._closed = True
+        self._wake.close()  # which the other end notices

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 import wave
 from pathlib import Path
 
@@ -102,8 +101,8 @@ def test_a_video_that_is_cut_off_gives_what_is_there(edgecnn: Edgecnn, colors: P
     path = write_video(tmp_path / "clip.mkv", 200)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     done = edgecnn("predict", colors, path)
-    assert done.code in (0, 3)
-    assert len(done.out.splitlines()) > 20
+    assert 20 < len(done.out.splitlines()) < 200
+    assert done.code == 0, "FFmpeg takes what is there for the whole"
 
 
 def test_a_playlist_may_not_open_what_it_names(edgecnn: Edgecnn, colors: Path, tmp_path: Path) -> None:
@@ -192,7 +191,6 @@ def test_a_webcam_s_pictures_come_through(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(found) == 15
     assert all(isinstance(item, Frame) and golden.distance(item.image) < 2 for item in found)
     assert devices.asked == [{"input_format": format, "video_size": "160x128", "framerate": "10"}]
-    assert threading.active_count() < 50
 
 
 @pytest.mark.parametrize("uri", ["usb:7", "/dev/video7", "/dev/v4l/by-id/usb-nothing"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import SinkError, needs, printable
-from edgecnn.files import replacing
+from edgecnn.files import write_whole
 from edgecnn_training.accuracy import Evaluation
 from edgecnn_training.health import Pair, Seen
 from edgecnn_training.homes import keep_home_clean
@@ -132,11 +132,11 @@ def _plain(text: str) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     try:
-        with replacing(path) as temporary, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
-            data = io.BytesIO()  # Pillow itself takes a file that is cut off by a full disk for written
+            data = io.BytesIO()
             figure.savefig(data, format="png", dpi=100)
-            temporary.write_bytes(data.getvalue())
+        write_whole(path, data.getvalue())
     except OSError as error:
         raise SinkError(
             f"a picture must be written to {path}: {error}; free some space or name another file"

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from edgecnn.errors import printable
-from edgecnn.files import replacing
+from edgecnn.files import write_whole
 from edgecnn_training.pictures import Floats, Images
 
 MOST = 1_000
@@ -43,11 +43,11 @@ def write(folder: Path, name: str, features: Floats, images: Images, columns: Ma
     sprite, side = thumbnails(images)
     buffer = io.BytesIO()
     PILImage.fromarray(sprite).save(buffer, "PNG")
-    _write(place / "tensors.tsv", "".join("\t".join(f"{v:.6g}" for v in row) + "\n" for row in features).encode())
+    write_whole(place / "tensors.tsv", "".join("\t".join(f"{v:.6g}" for v in row) + "\n" for row in features).encode())
     rows = [list(columns), *zip(*columns.values(), strict=True)]
     table = "".join("\t".join(printable(str(cell)) for cell in row) + "\n" for row in rows)
-    _write(place / "metadata.tsv", table.encode("utf-8", "backslashreplace"))
-    _write(place / "sprite.png", buffer.getvalue())
+    write_whole(place / "metadata.tsv", table.encode("utf-8", "backslashreplace"))
+    write_whole(place / "sprite.png", buffer.getvalue())
     config = (
         "embeddings {\n"
         f"  tensor_name: {json.dumps(name)}\n"
@@ -62,7 +62,7 @@ def write(folder: Path, name: str, features: Floats, images: Images, columns: Ma
         "  }\n"
         "}\n"
     )
-    _write(folder / "projector_config.pbtxt", config.encode())
+    write_whole(folder / "projector_config.pbtxt", config.encode())
 
 
 def as_words(labels: Sequence[str]) -> list[str]:
@@ -100,8 +100,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
