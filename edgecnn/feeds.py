@@ -124,6 +124,9 @@ class Feed:
     _epoch: int = field(default=0, init=False)
     _since: float | None = field(default=None, init=False)  # when something last came; None where nothing is awaited
     _lost_at: float | None = field(default=None, init=False)
+    _why: str = field(default="", init=False)  # it was lost
+    _hangs: bool = field(default=False, init=False)  # it was lost by standing still, not by an error
+    _damaged: bool = field(default=False, init=False)  # what was given out last could not be read
     _tries: int = field(default=0, init=False)
     _ever: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)

@@ -55,6 +55,22 @@ class Live:
                 found[feed.name] = found.get(feed.name, Counts()) + counts
             return found
 
+    @property
+    def lost(self) -> dict[str, str]:
+        """Why each feed is lost that is lost at the moment, by its name."""
+        with self._news:
+            return {feed.name: feed._why for feed in self._feeds if feed._lost_at is not None}
+
+    @property
+    def rightly_quiet(self) -> bool:
+        """Whether nothing hangs, although no label comes.
+
+        That is where every feed is known to be away, since opening it again ended in an error, or may still bring its
+        next frame. One that has stood still, gives only damaged frames, or has a frame that nobody takes, is not.
+        """
+        with self._news:
+            return all(feed._over or _rightly_quiet(feed) for feed in self._feeds)
+
     def __iter__(self) -> Iterator[Frame | Failure]:
         """Yield the newest frame of each feed in turn, and wait where there is none.
 
@@ -69,6 +85,7 @@ class Live:
             if isinstance(item, Packet) and isinstance(frame, Failure):
                 with self._news:
                     feed._count(labelled=-1, corrupt=1)
+            feed._damaged = not isinstance(frame, Frame)
             if isinstance(frame, Frame):
                 frame = replace(frame, image=feed.view(frame.image), numbered=True)
             yield replace(frame, source=feed.name) if feed.named else frame
@@ -184,12 +201,12 @@ class Live:
         if feed._good >= _STEADY:  # one that breaks off again and again is not there again yet
             feed._tries = 0
 
-    def _failed(self, feed: Feed, epoch: int, error: BaseException) -> float | None:
+    def _failed(self, feed: Feed, epoch: int, error: BaseException, *, hangs: bool = False) -> float | None:
         """After how many seconds to try again; None where not."""
         with self._news:
             if feed._epoch != epoch:
                 return None
-            feed._since = None
+            feed._since, feed._hangs = None, hangs
             wait_s = self._lost(feed, error) if isinstance(error, OSError) else None  # as a SourceError is
             if wait_s is None:
                 feed._error, feed._over = error, True
@@ -207,10 +224,10 @@ class Live:
         feed._tries += 1
         if policy.retries is not None and feed._tries > policy.retries:
             return None
+        state, feed._why = "is lost" if feed._ever else "is not there yet", " ".join(str(error).split())
         if feed._lost_at is None:
             feed._lost_at = time.monotonic()
-            state = "is lost" if feed._ever else "is not there yet"
-            log.warning("%s %s: %s; trying again", feed.name, state, " ".join(str(error).split()))
+            log.warning("%s %s: %s; trying again", feed.name, state, feed._why)
         longest: float = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(feed._tries - 1, 10))
         return longest * (1 - _BY_CHANCE + 2 * _BY_CHANCE * random.random())
 
@@ -280,11 +297,13 @@ class Live:
             if feed._since != since or feed._over:
                 return  # something came meanwhile
             if _once(feed) and (feed._ever or feed.policy.retry_first):
-                feed._since, feed._lost_at = None, time.monotonic()
+                feed._since, feed._lost_at, feed._hangs = None, time.monotonic(), True
+                feed._why = f"no frame for {waited:g} s"
                 log.warning("%s has brought no frame for %g s; waiting", feed.name, waited)
                 return
             source = feed.source
-            wait_s = self._failed(feed, feed._epoch, SourceError(f"no frame for {waited:g} s{first}"))
+            error = SourceError(f"no frame for {waited:g} s{first}")
+            wait_s = self._failed(feed, feed._epoch, error, hangs=True)
             feed._epoch += 1  # the reader that hangs has nothing more to say, not even that it came to its end
         if source is not None:
             _closed_aside(source)
@@ -307,6 +326,10 @@ def _closed_aside(source: Source) -> threading.Thread:
     thread = threading.Thread(target=close, name="closes a source", daemon=True)
     thread.start()
     return thread
+
+
+def _rightly_quiet(feed: Feed) -> bool:
+    return not feed._hangs if feed._lost_at is not None else feed._slot is None and not feed._damaged
 
 
 def _age_s(item: Frame | Packet) -> float:

@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
-from edgecnn import plugins
+from edgecnn import plugins, thinning
 from edgecnn.errors import MissingProgramError, SourceError, UsageError, redacted, refuse_unknown_options
 from edgecnn.frames import LIVE_OPTIONS, VIEW_OPTIONS, Found, Frame, Item, Source
-from edgecnn.prediction import ErrorResult, Result, Sink
+from edgecnn.prediction import SINK_OPTIONS, ErrorResult, Result, Sink
 from edgecnn.view import View
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
             if where in targets:
                 raise UsageError(f"each sink must write to a place of its own; {target!r} is named twice: name another")
             targets.add(where)
-            sinks.append(schemes[scheme].open(place, {"top": str(top)} | options))
+            own = {name: value for name, value in options.items() if name not in SINK_OPTIONS}
+            thinning.thinned(_Fan([]), options)  # a mistake in them is told before a file is emptied
+            sinks.append(thinning.thinned(schemes[scheme].open(place, {"top": str(top)} | own), options))
             opened.callback(sinks[-1].close)
         opened.pop_all()
     return _Fan(sinks)
@@ -107,6 +109,16 @@ class _Chain:
     def counts(self) -> Mapping[str, Counts]:
         """What became of the frames of each live feed."""
         return {} if self._live is None else self._live.counts
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Why each live feed is lost that is lost at the moment, by its name."""
+        return {} if self._live is None else self._live.lost
+
+    @property
+    def rightly_quiet(self) -> bool:
+        """Whether nothing hangs, although no label comes; see `Live`."""
+        return self._live is not None and self._live.rightly_quiet
 
     def __iter__(self) -> Iterator[Item]:
         for source in self._sources:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from edgecnn.errors import ModelError, UsageError
 
+SINK_OPTIONS = ("only", "every")
+"""Options that all sinks have; `thinning` takes them."""
+
 Scores = npt.NDArray[np.float32]
 """float32 probabilities; ``(C,)`` for one picture or ``(N, C)`` for several, rows sum to 1."""
 

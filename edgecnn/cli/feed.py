@@ -18,6 +18,32 @@ if TYPE_CHECKING:
     from edgecnn.timing import Timing
 
 _BOARD_S = 10.0
+_MOST_LINES, _REFILL_S = 20, 3.0  # at once, and one more every so many seconds: a log on a card is to last
+
+
+class Rationed:
+    """Lines on standard error of what goes on for months: after twenty at once, twenty a minute.
+
+    What is left out is counted, and told with the next line that is not.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left, self._at, self._omitted = float(_MOST_LINES), time.monotonic(), 0
+
+    def tell(self, message: str) -> None:
+        """Tell a line, or leave it out."""
+        with self._lock:
+            now = time.monotonic()
+            self._left, self._at = min(_MOST_LINES, self._left + (now - self._at) / _REFILL_S), now
+            if self._left < 1:
+                self._omitted += 1
+                return
+            self._left -= 1
+            omitted, self._omitted = self._omitted, 0
+        if omitted:
+            tell(f"({omitted:,} line{'s' if omitted > 1 else ''} left out: too many at a time)")
+        tell(message)
 
 
 @contextlib.contextmanager
@@ -29,8 +55,9 @@ def told_changes() -> Iterator[None]:
         """A line on standard error for each message."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            tell(record.getMessage())
+            rationed.tell(record.getMessage())
 
+    rationed = Rationed()
     log, handler = logging.getLogger("edgecnn.live"), Told()
     log.addHandler(handler)
     log.propagate = False
@@ -78,13 +105,20 @@ def _watch(source: Source, timing: Timing, every_s: float | None, done: threadin
                 tell(f"note: the board slows down ({board.told()})")
                 warned = True
         if every_s is not None and ran >= next_stats:
-            tell(_goes(getattr(source, "counts", {}), timing, Board.read().told()))
+            tell(goes(getattr(source, "counts", {}), timing, Board.read().told()))
             next_stats += every_s * max(1, (ran - next_stats) // every_s + 1)
         if done.wait(min(next_stats, next_board) - (time.monotonic() - began)):
             return
 
 
-def _goes(feeds: Mapping[str, Counts], timing: Timing, board: str) -> str:
+def goes(feeds: Mapping[str, Counts], timing: Timing, board: str) -> str:
+    """How a feed goes.
+
+    Args:
+        feeds: What became of the frames of each.
+        timing: Of their labels.
+        board: What `Board.told` says.
+    """
     parts = [f"{timing.labels:,} labels so far, {timing.recent_per_s():.1f}/s over the last minute", *_became(feeds)]
     return "; ".join(filter(None, [", ".join(parts), timing.told(), board])) + _each(feeds)
 

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
@@ -15,6 +16,7 @@ import typer
 
 from edgecnn import plugins
 from edgecnn.cli import feed
+from edgecnn.cli.config import read_config
 from edgecnn.cli.options import AllowAnyOp
 from edgecnn.cli.streams import guarded_stdout, stopped_by_signals, tell
 from edgecnn.errors import EdgecnnError, ImageError, UsageError
@@ -82,6 +84,15 @@ def predict(
         float | None,
         typer.Option(min=0.1, max=86_400, metavar="S", help="Tell of a live feed every so many seconds how it goes."),
     ] = None,
+    config: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.toml",
+            callback=read_config,
+            is_eager=True,
+            help="Take model, source and options from a file, whose keys are these flags; what is typed wins.",
+        ),
+    ] = "",
     allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.
@@ -139,17 +150,24 @@ def _target(uri: str) -> str:
 def _predict(
     model: Classifier, source: Source, to: list[str], *, top: int, batch: int, stats_every: float | None
 ) -> Summary:
+    from edgecnn.cli.service import Latest, supervised
     from edgecnn.opening import open_sinks
     from edgecnn.pipeline import Summary, run
     from edgecnn.timing import Timing
 
-    sink = open_sinks(to, top=top)
+    sink = Latest(open_sinks(to, top=top))
+    complain = feed.Rationed().tell if source.live else tell
     why = f" ({model.why})" if model.why else ""
     tell(f"{model.card.name}, {model.card.precision}, {len(model.card.labels)} labels, on {model.device}{why}")
     timing, began = Timing(), time.perf_counter()
-    with feed.told_regularly(source, timing, stats_every if source.live else None):
+    with (
+        feed.told_regularly(source, timing, stats_every if source.live else None),
+        supervised(source, timing, sink),
+    ):
         try:
-            return run(source, model, sink if "table:-" in to else _Complaining(sink), batch=batch, timing=timing)
+            return run(
+                source, model, sink if "table:-" in to else _Complaining(sink, complain), batch=batch, timing=timing
+            )
         except EdgecnnError:
             if source.live and timing.labels:  # what it came to is told also where it ends in an error
                 counts = getattr(source, "counts", {})
@@ -160,8 +178,8 @@ def _predict(
 class _Complaining:
     """A sink that also tells of every input that failed on standard error, as results may go to a file or a program."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, sink: Sink, tell: Callable[[str], None]) -> None:
+        self._sink, self._tell = sink, tell
         self.close = sink.close
         self.wants = getattr(sink, "wants", ())
 
@@ -169,7 +187,7 @@ class _Complaining:
         self._sink.write(result)
         error = getattr(result, "error", None)
         if error is not None:
-            tell(f"{result.source}: {error}; skipped")
+            self._tell(f"{result.source}: {error}; skipped")
 
 
 def _first_sink(format: str, output: str) -> str:

@@ -9,6 +9,7 @@ from typing import TextIO
 from urllib.parse import unquote
 
 from edgecnn.errors import SinkError, UsageError, refuse_unknown_options
+from edgecnn.prediction import SINK_OPTIONS
 
 _DEFAULT_TOP, _MOST_TOP = 3, 1000
 
@@ -75,12 +76,12 @@ class Lines:
 
 
 def read_top(kind: str, options: Mapping[str, str]) -> int:
-    """The option ``top``, which is the only one of the sinks that write text.
+    """The option ``top``, the only one that sinks of text have beside those of all sinks.
 
     Raises:
         UsageError: Another option, or no number of 1 to 1,000.
     """
-    refuse_unknown_options(f"the sink {kind}", options, ("top",))
+    refuse_unknown_options(f"the sink {kind}", options, ("top", *SINK_OPTIONS))
     text = options.get("top", str(_DEFAULT_TOP))
     if not (text.isdecimal() and text.isascii() and len(text) <= 9 and 1 <= int(text) <= _MOST_TOP):
         raise UsageError(f"top must be a number of 1 to {_MOST_TOP:,}; received {text[:50]!r}")

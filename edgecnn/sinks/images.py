@@ -30,7 +30,7 @@ from urllib.parse import unquote
 
 from edgecnn.errors import SinkError, UsageError, refuse_unknown_options
 from edgecnn.files import write_whole
-from edgecnn.prediction import ErrorResult, Result
+from edgecnn.prediction import SINK_OPTIONS, ErrorResult, Result
 
 SCHEMES = ("images",)
 
@@ -56,7 +56,7 @@ def open(uri: str, options: Mapping[str, str]) -> Pictures:
         UsageError: An unknown option, a value that one cannot have, or no folder.
         SinkError: The folder cannot be made or written to, is a file, or is not empty.
     """
-    refuse_unknown_options("the sink images", options, _OPTIONS)
+    refuse_unknown_options("the sink images", options, (*_OPTIONS, *SINK_OPTIONS))
     kind = options.get("format", "jpeg")
     kind = {"jpg": "jpeg"}.get(kind, kind)
     if kind not in _ENDINGS:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from edgecnn import live
 from edgecnn.errors import ImageError, SourceError, UsageError
 from edgecnn.feeds import Counts, Feed, Policy
-from edgecnn.frames import Failure, Frame, Packet
+from edgecnn.frames import Failure, Frame, Item, Packet
 from edgecnn.live import Live
 from edgecnn.view import View
 
@@ -61,9 +61,22 @@ def indexes(items: Sequence[Frame | Failure]) -> list[int]:
 
 
 def test_a_reader_that_keeps_up_gets_every_frame() -> None:
-    items, counts = read(feed(["frame", 0.02] * 20))
+    taken = threading.Semaphore(1)
+
+    class WaitsForTheReader(Scripted):
+        def __iter__(self) -> Iterator[Item]:
+            for item in super().__iter__():
+                taken.acquire()  # however slow the machine is
+                yield item
+
+    source = Live([Feed("cam", lambda: WaitsForTheReader(["frame"] * 20), Policy())])
+    items = []
+    for item in source:
+        items.append(item)
+        taken.release()
+    source.close()
     assert indexes(items) == list(range(20))
-    assert counts["cam"] == Counts(produced=20, labelled=20)
+    assert source.counts["cam"] == Counts(produced=20, labelled=20)
 
 
 def test_for_a_slow_reader_the_newest_frame_wins_and_the_others_are_counted() -> None:

@@ -1,0 +1,105 @@
+"""Options from a TOML file, whose keys are the command's long flags: what an unattended run is to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+import typer
+
+from edgecnn.errors import SourceError, UsageError, redacted
+
+_MOST_BYTES = 1 << 20
+_OWN = "config"
+_RULES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+}
+_TEXT: tuple[tuple[type, ...], str] = ((str,), "a text in quotation marks")
+
+
+class _Kind(Protocol):
+    name: str
+
+
+class _Parameter(Protocol):
+    """What is asked of an option or argument."""
+
+    name: str | None
+    opts: list[str]
+    metavar: str | None
+    nargs: int
+    type: _Kind
+
+
+def read_config(ctx: typer.Context, path: str) -> str:
+    """Callback of ``--config``: what the file says holds where the command line says nothing.
+
+    Args:
+        ctx: Of the command, whose flags are the keys that are known; its arguments are ``model`` and ``source``.
+        path: The file; nothing is done where it is empty.
+
+    Raises:
+        SourceError: The file cannot be read.
+        UsageError: It is no TOML, has an unknown key, or a value that the option cannot have.
+    """
+    if path:
+        parameters = cast("list[_Parameter]", ctx.command.params)
+        known = {_key(one): one for one in parameters if one.name not in (_OWN, "help")}
+        ctx.default_map = {
+            str(_named(key, known, path).name): _checked(key, value, known[key], path)
+            for key, value in _load(path).items()
+        }
+    return path
+
+
+def _key(parameter: _Parameter) -> str:
+    """``stats-every`` of the option --stats-every, ``source`` of the argument SOURCE..."""
+    longest = max(parameter.opts, key=len)
+    if longest.startswith("--"):
+        return longest[2:]
+    return str(parameter.metavar or parameter.name).rstrip(".").lower()
+
+
+def _load(path: str) -> dict[str, Any]:
+    import tomllib  # here: a prediction without a configuration waits for no import of it
+
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) > _MOST_BYTES:
+            raise SourceError(f"--config must name a TOML file of at most 1 MB; received {path!r}: name another file")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SourceError(f"--config must name a TOML file; {path!r} is none: name another file")
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+            rule = 'in lines such as: source = ["pi"]'
+            raise UsageError(f"--config must be TOML, {rule}; {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise SourceError(f"--config must name a file that can be read; {path!r}: {why}: check it") from error
+
+
+def _named(key: str, known: Mapping[str, _Parameter], path: str) -> _Parameter:
+    if key in known:
+        return known[key]
+    import difflib
+
+    close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"{path}: keys must be among {', '.join(known)}; received {key!r}{hint}")
+
+
+def _checked(key: str, value: object, parameter: _Parameter, path: str) -> object:
+    """A value as the option takes it; one that can be repeated takes a list, or one text."""
+    kind = parameter.type.name  # "int range" has limits, which are checked later
+    types, rule = next((rules for name, rules in _RULES.items() if kind.startswith(name)), _TEXT)
+    many = getattr(parameter, "multiple", False) or parameter.nargs == -1
+    each = value if many and isinstance(value, list) else [value]
+    if not all(isinstance(one, types) and (bool in types or not isinstance(one, bool)) for one in each):
+        rule = f"{rule}, or a list of such" if many else rule
+        raise UsageError(f"{path}: {key} must be {rule}; received {redacted(repr(value))[:100]}")
+    return each if many else value
