@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
+import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +71,21 @@ def test_a_live_feed_tells_regularly_how_it_goes_also_while_nothing_comes(edgecn
     assert re.match(r"\d+ labels so far, \d+\.\d/s over the last minute, 0 dropped; capture to label p50 ", told[-1])
     slow = edgecnn("predict", colors, f"exec:sh -c 'sleep 1; cat {colors}'", "--stats-every", "0.2")
     assert slow.err.count("0 labels so far, 0.0/s") >= 2
+
+
+def test_a_clock_that_jumps_changes_nothing_but_the_time_in_the_records(
+    edgecnn: Edgecnn, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Pi has no clock of its own: it begins in the past, and jumps when the network tells the time."""
+    clock = itertools.cycle([0.0, 4.0e9, 1.8e9])
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    done = edgecnn("predict", colors, "test:?fps=50&frames=12&policy=all", "--stats-every", "0.1")
+    monkeypatch.undo()
+    assert done.code == 0, done.err
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert (
+        len({record["time"][:4] for record in records}) == 3
+    )  # 1970, 2027 and 2096: the records say what the clock says
+    assert all(0 <= record["ms"]["capture_to_label"] < 10_000 for record in records)
+    assert "lost" not in done.err
+    assert "reconnect" not in done.err
