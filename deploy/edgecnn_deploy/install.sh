@@ -1,0 +1,553 @@
+#!/usr/bin/env bash
+# Installs edgecnn on a Raspberry Pi or another 64-bit Debian, and a model as a service that starts with the machine:
+#
+#   sudo bash install.sh --model door.onnx --name door --source pi
+#
+# --help tells the options. The story goes to standard error, what came of it to standard output as lines key=value.
+# Everything is prepared and tried beside what is there, and then switched over by renames; whatever fails or is cut off
+# before the new service gives its first label ends with the previous environment, model, configuration and unit.
+#
+# EDGECNN_ROOT=DIR installs into DIR in place of /, without a user of its own and without root: for tests and images.
+set -euo pipefail
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+unset PYTHONPATH PYTHONHOME
+umask 022
+trap '' PIPE # a reader that has gone is no reason to stop half-way
+
+root=${EDGECNN_ROOT:-}
+opt=$root/opt/edgecnn etc=$root/etc/edgecnn units=$root/etc/systemd/system program=$root/usr/local/bin/edgecnn
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+python=python3
+in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archive that Python imports from
+first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
+
+wheel='' wheelhouse='' extras='' model='' name=camera config='' wait_s=120
+sources=() start=yes uninstall='' purge='' until_eof=''
+scratch='' child='' watcher='' switched='' enabled='' state=failed code=0
+places=() restarted=() active=()
+
+usage() {
+  cat <<'END'
+usage: sudo bash install.sh [OPTION]...
+
+  --wheel FILE       edgecnn as a wheel; unless given the one beside this script, else what a package index offers
+  --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
+  --extras LIST      extras of edgecnn; unless given cpu, and video where a source is usb: or rtsp:
+  --model FILE       the .onnx file to run as a service
+  --name NAME        what the service is called: edgecnn@NAME; unless given camera
+  --source SOURCE    what it looks at, as `edgecnn predict` takes it; repeatable; unless given what is configured, else pi
+  --source-file FILE the same from a file, a source in each line: a password in it stays out of the list of processes
+  --config FILE      the whole configuration, in place of --source: TOML whose keys are the flags of `edgecnn predict`
+  --wait SECONDS     how long to wait for the first label before going back; 0 does not wait; unless given 120
+  --no-start         do not start the service now, only with the machine
+  --uninstall        stop and remove edgecnn, but for its models and configurations
+  --purge            with --uninstall: these too, and the user edgecnn
+  --until-eof        stop and go back when standard input ends, as `edgecnn deploy` wants it
+  --help             print this
+
+Exit code 0: installed, or it was already; 1: something else failed; 2: an option has no meaning; 3: the machine or a file
+cannot be used; 4: the model is refused; 5: the first label did not come. After all but 0 what was there before is there again.
+END
+}
+
+say() { printf '%s\n' "$*" >&2 || true; }
+
+die() {
+  code=$1
+  shift
+  say "error: $*"
+  exit "$code"
+}
+
+# Runs what takes long in a way that a signal ends at once; its output goes to a log.
+patiently() {
+  local result=0
+  set -m # a group of its own, to end with all that it starts
+  "$@" >"$scratch/log" 2>&1 </dev/null &
+  child=$!
+  set +m
+  wait "$child" || result=$?
+  child=''
+  return "$result"
+}
+
+parse_options() {
+  local option
+  while [ $# -gt 0 ]; do
+    option=$1
+    case $option in
+    --help | -h) usage && exit 0 ;;
+    --no-start) start='' ;;
+    --uninstall) uninstall=yes ;;
+    --purge) purge=yes ;;
+    --until-eof) until_eof=yes ;;
+    --wheel | --wheelhouse | --extras | --model | --name | --source | --source-file | --config | --wait)
+      [ $# -ge 2 ] || die 2 "$option must be followed by a value; received none: type install.sh --help"
+      take "$option" "$2"
+      shift
+      ;;
+    *) die 2 "options must be among those of install.sh --help; received '$option'" ;;
+    esac
+    shift
+  done
+  [ -z "$purge" ] || [ -n "$uninstall" ] || die 2 "--purge goes with --uninstall; received it alone: add --uninstall"
+  [ -z "$config" ] || [ ${#sources[@]} = 0 ] ||
+    die 2 "sources are named by --config or by --source; received both: leave one out"
+}
+
+take() {
+  case $1 in
+  --wheel) wheel=$(file_of "$@") ;;
+  --model) model=$(file_of "$@") ;;
+  --config) config=$(file_of "$@") ;;
+  --wheelhouse)
+    [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$2': name one"
+    wheelhouse=$(readlink -f -- "$2")
+    ;;
+  --source) sources+=("$2") ;;
+  --source-file) mapfile -t sources <"$(file_of "$@")" ;;
+  --extras)
+    [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
+    extras=$(tr ',' '\n' <<<"$2" | sort -u | paste -sd ,)
+    ;;
+  --name)
+    [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$ ]] ||
+      die 2 "--name must be of letters, digits, and . _ - after the first; received '$2': camera"
+    name=$2
+    ;;
+  --wait)
+    [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$2': 120"
+    wait_s=$((10#$2))
+    ;;
+  esac
+}
+
+file_of() {
+  [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$2': check it"
+  readlink -f -- "$2"
+}
+
+check_machine() {
+  local architecture bits
+  architecture=$(dpkg --print-architecture 2>/dev/null || true)
+  bits=$(getconf LONG_BIT 2>/dev/null || true)
+  case $bits,$architecture in
+  32,* | *,armhf | *,armel | *,i386)
+    die 3 "a 64-bit system is needed, since there is no ONNX Runtime for 32-bit ones; the programs of this one are" \
+      "${architecture:-32-bit} (the kernel says $(uname -m)): on a Raspberry Pi 3, 4, 5 or Zero 2 W flash the 64-bit" \
+      "Raspberry Pi OS; older ones are 32-bit only"
+    ;;
+  esac
+  [ -n "$root" ] || [ "$(id -u)" = 0 ] || die 3 "install.sh must run as root; it runs as $(id -un): sudo bash install.sh …"
+  command -v systemctl >/dev/null ||
+    die 3 "a system that is started by systemd is needed; there is no systemctl here: use Raspberry Pi OS or Debian, or" \
+      "install the wheel by hand and start 'edgecnn predict --config FILE.toml' by other means"
+  [ -z "$start" ] || systemctl show -p Version --value >/dev/null 2>&1 ||
+    die 3 "systemd must run as the first process; here it does not, as in a container or a chroot: add --no-start"
+}
+
+check_python() {
+  local found
+  found=$("$python" -I -c 'import struct, sys; print("%d.%d" % sys.version_info[:2], 8 * struct.calcsize("P"))' \
+    2>/dev/null) || die 3 "Python must be 3.11 or newer; there is no python3 that runs here: sudo apt install python3"
+  "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die 3 "Python must be 3.11 or newer; python3 is ${found% *}: upgrade to Raspberry Pi OS or Debian 12, or newer"
+  [ "${found#* }" = 64 ] || die 3 "Python must be a 64-bit program; python3 is not: install the 64-bit system"
+  has_venv || {
+    say "installing python3-venv, which makes virtual environments"
+    apt_install python3-venv || true
+    has_venv ||
+      die 3 "python3 must be able to make virtual environments, and apt-get could not install what it lacks:" \
+        "sudo apt update && sudo apt install -y python3-venv"
+  }
+}
+
+has_venv() { "$python" -I -c 'import ensurepip, venv' 2>/dev/null; }
+
+apt_install() {
+  command -v apt-get >/dev/null || return 1
+  local install=(timeout 600 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@")
+  patiently "${install[@]}" || { patiently timeout 300 apt-get update -q && patiently "${install[@]}"; }
+}
+
+check_room() {
+  local needed=350 free
+  [[ $extras != *video* ]] || needed=500
+  free=$(df -Pk -- "$opt" | awk 'NR == 2 { print int($(NF - 2) * 1.024 / 1000) }')
+  [ "${free:-$needed}" -ge "$needed" ] ||
+    die 3 "$needed MB of free disk are needed in /opt; there are $free MB: free some (sudo apt clean), or use a larger card"
+}
+
+check_camera() {
+  case " $needs " in *' pi '*) ;; *) return 0 ;; esac
+  ! command -v rpicam-vid >/dev/null && ! command -v libcamera-vid >/dev/null || return 0
+  say "installing rpicam-apps-lite, which reads the camera"
+  apt_install rpicam-apps-lite ||
+    die 3 "the source pi: needs rpicam-vid, and apt-get could not install it: sudo apt update && sudo apt install -y" \
+      "rpicam-apps-lite. Only Raspberry Pi OS has it; on another system name a webcam: --source usb:0"
+}
+
+open_scratch() {
+  mkdir -p -- "$opt"
+  exec 9>"$opt/.lock"
+  flock -w 60 9 || die 3 "one installation can run at a time, and another one does: try again when it is done"
+  rm -rf -- "$opt"/.install.*
+  scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
+  chmod 755 "$scratch"
+  export TMPDIR=$scratch # /tmp may be in memory, and small
+}
+
+# The configuration, in $scratch/config.toml; sets $needs to what its sources need: pi, video.
+make_config() {
+  local kind=config given=${config:-$etc/$name.toml}
+  if [ -z "$config" ] && { [ ${#sources[@]} -gt 0 ] || [ ! -e "$given" ]; }; then
+    [ ${#sources[@]} -gt 0 ] || sources=(pi)
+    kind=sources given=$scratch/sources
+    (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
+  fi
+  (umask 077 && : >"$scratch/config.toml")
+  needs=$("$python" -I -B -c "$in_wheel; from edgecnn_deploy.settings import main; main()" "$wheel" \
+    "$kind" "$given" "$opt/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || exit $?
+}
+
+find_wheel() {
+  if [ -z "$wheel" ] && [ -z "$wheelhouse" ]; then
+    local beside=("$here"/edgecnn-*.whl)
+    [ ${#beside[@]} -lt 2 ] || die 2 "one wheel of edgecnn must lie beside install.sh; there are ${#beside[@]}: add --wheel"
+    [ ! -f "${beside[0]}" ] || wheel=${beside[0]}
+  fi
+  [ -n "$wheel" ] || fetch_wheel
+  [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
+    die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
+  version=${BASH_REMATCH[1]}
+}
+
+# An environment is named after all that goes into it.
+name_venv() {
+  local sum
+  sum=$({ sha256sum <"$wheel" && echo "$extras" && "$python" -V; } | sha256sum)
+  venv=venv-$version-${sum:0:8}
+}
+
+fetch_wheel() {
+  say "asking ${wheelhouse:-the package index} for edgecnn"
+  patiently "$python" -m venv "$scratch/fetch" || pip_failed "a virtual environment must be made in $opt; see above"
+  patiently "$scratch/fetch/bin/pip" download "${index[@]}" --no-deps --only-binary :all: -d "$scratch/wheel" edgecnn ||
+    pip_failed "edgecnn must be ${wheelhouse:+in the wheelhouse, or }on an index: give it as a file, --wheel FILE"
+  wheel=$(echo "$scratch"/wheel/edgecnn-*.whl)
+}
+
+pip_failed() {
+  tail -n 6 "$scratch/log" >&2 || true
+  ! grep -qi 'no space left' "$scratch/log" ||
+    die 3 "there must be room on the disk; it is full: free some (sudo apt clean), or use a larger card"
+  die 3 "$*"
+}
+
+make_venv() {
+  [ ! -e "$opt/$venv/.whole" ] || return 0
+  check_room
+  say "installing edgecnn $version [$extras]: a minute or a few"
+  rm -rf -- "${opt:?}/$venv"
+  patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
+  patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
+    pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
+  "$opt/$venv/bin/python" -I -c 'import edgecnn_deploy as it; print(it.__path__[0])' >"$opt/$venv/.whole.partial" ||
+    die 3 "the wheel must carry the service unit; ${wheel##*/} does not: use a newer one"
+  sync -f "$opt/$venv"
+  mv -- "$opt/$venv/.whole.partial" "$opt/$venv/.whole"
+}
+
+# The new environment runs here, and the model computes here what it computed where it was exported.
+self_test() {
+  local result=0
+  [ -z "$model" ] || install -m 644 -- "$model" "$scratch/$name.onnx"
+  cd -- "$scratch"
+  patiently as_user "$opt/$venv/bin/python" -I -c '
+import sys
+from edgecnn import Classifier
+from edgecnn.errors import EdgecnnError
+from edgecnn.session import load_onnxruntime
+try:
+    load_onnxruntime()
+    for path in sys.argv[1:]:
+        Classifier(path).close()
+except EdgecnnError as error:
+    print(error)
+    sys.exit(error.exit_code)
+' ${model:+"$name.onnx"} || result=$?
+  cd /
+  [ "$result" != 0 ] || return 0
+  tail -n 6 "$scratch/log" >&2 || true
+  [ "$result" -lt 128 ] || die 4 "the model must load on this processor; that crashed (signal $((result - 128))): use another"
+  [ "$result" != 4 ] || die 4 "the model is refused on this machine, as told above; nothing was changed"
+  die 3 "edgecnn must run on this machine; it ended with $result, as told above; nothing was changed"
+}
+
+as_user() {
+  [ -z "$root" ] || exec "$@"
+  exec setpriv --reuid edgecnn --regid edgecnn --init-groups -- env -i HOME=/nonexistent PATH="$PATH" "$@"
+}
+
+make_user() {
+  [ -z "$root" ] || return 0
+  local group
+  id edgecnn >/dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgecnn
+  for group in video render; do
+    ! getent group "$group" >/dev/null || id -nG edgecnn | grep -qw "$group" || usermod -aG "$group" edgecnn
+  done
+}
+
+# Each prepares a file beside its place, and does nothing where the same is there.
+put_file() {
+  ! cmp -s -- "$1" "$2" || return 0
+  mkdir -p -- "$(dirname -- "$2")"
+  install -m "$3" -- "$1" "$(partial "$2")"
+  [ "$3" != 640 ] || [ -n "$root" ] || chown root:edgecnn "$(partial "$2")"
+  pending+=("$2")
+}
+
+put_link() {
+  [ "$(readlink -- "$2" || true)" != "$1" ] || return 0
+  mkdir -p -- "$(dirname -- "$2")"
+  ln -sfn -- "$1" "$(partial "$2")"
+  pending+=("$2")
+}
+
+partial() { printf '%s/.%s.partial' "$(dirname -- "$1")" "$(basename -- "$1")"; }
+
+prepare() {
+  local files manager
+  pending=()
+  files=$(cat "$opt/$venv/.whole")
+  manager=$(systemctl --version 2>/dev/null | awk 'NR == 1 { print $2 }')
+  put_file "$files/edgecnn@.service" "$units/edgecnn@.service" 644
+  [ "${manager%%[!0-9]*}" -lt 254 ] || put_file "$files/backoff.conf" "$units/edgecnn@.service.d/backoff.conf" 644
+  [ -z "$model" ] || put_file "$scratch/$name.onnx" "$opt/models/$name.onnx" 644
+  [ -z "$instance" ] || put_file "$scratch/config.toml" "$etc/$name.toml" 640
+  put_link "$venv" "$opt/venv"
+  if [ -e "$program" ] && [ ! -L "$program" ]; then
+    say "note: $program is a program of its own and stays; the service's is $opt/venv/bin/edgecnn"
+  else
+    put_link "$opt/venv/bin/edgecnn" "$program"
+  fi
+  sync -f "$opt"
+}
+
+switch_over() {
+  local place
+  for place in "${pending[@]}"; do
+    [[ ! -e $place && ! -L $place ]] || cp -a -- "$place" "$scratch/before.${#places[@]}"
+    places+=("$place")
+    switched=yes
+    mv -fT -- "$(partial "$place")" "$place"
+  done
+}
+
+running() { systemctl is-active --quiet "edgecnn@$1"; }
+
+# Names of the services that run, in lines.
+running_names() {
+  systemctl list-units --plain --no-legend --full --state=active,activating,reloading 'edgecnn@*.service' |
+    sed -n 's/^edgecnn@\(.*\)\.service .*/\1/p'
+}
+
+# Restarts what must read something new, and waits for the labels of those that had some.
+restart() {
+  local one all=()
+  mapfile -t active < <(running_names)
+  for one in "${active[@]}"; do
+    [ "$one" = "$instance" ] || [[ $(status_of "$one") =~ $first_label ]] && had_labels+=("$one")
+    [ "$one" = "$instance" ] || [[ " ${pending[*]} " != *" $opt/venv "* ]] || all+=("$one")
+  done
+  [ -z "$instance" ] || all+=("$instance")
+  switch_over
+  systemctl daemon-reload
+  for one in "${all[@]}"; do
+    restarted+=("$one")
+    systemctl stop "edgecnn@$one"
+    systemctl start --no-block "edgecnn@$one"
+  done
+  for one in "${all[@]}"; do
+    [[ " $instance ${had_labels[*]} " != *" $one "* ]] || [ "$wait_s" = 0 ] || await_label "$one"
+  done
+}
+
+enable() {
+  systemctl is-enabled --quiet "edgecnn@$instance" 2>/dev/null || {
+    enabled=yes
+    systemctl enable "edgecnn@$instance" >/dev/null 2>&1
+  }
+}
+
+status_of() { systemctl show -p StatusText --value "edgecnn@$1" || true; }
+
+# Waits for the first label, and ends with code 5 where none comes.
+await_label() {
+  local deadline=$((SECONDS + wait_s)) status=''
+  say "waiting for the first label of edgecnn@$1, for $wait_s s at most"
+  while [ "$SECONDS" -lt "$deadline" ]; do
+    status=$(status_of "$1")
+    [[ ! $status =~ $first_label ]] || return 0
+    ! hopeless "$1" || break
+    sleep 0.3
+  done
+  journalctl -u "edgecnn@$1" -n 12 --no-pager -o cat >&2 2>/dev/null || true
+  status=${status:-"nothing, and ended with code $(systemctl show -p ExecMainStatus --value "edgecnn@$1")"}
+  die 5 "edgecnn@$1 must give its first label within $wait_s s, and did not; it says: $status." \
+    "Correct that, or where the camera is not there yet add --wait 0"
+}
+
+# Whether it ended in a way that no new start mends: an option without meaning, or a model that is refused.
+hopeless() {
+  [ "$(systemctl show -p ActiveState --value "edgecnn@$1")" != failed ] || return 0
+  [ "$(systemctl show -p SubState --value "edgecnn@$1")" = auto-restart ] || return 1
+  case $(systemctl show -p ExecMainStatus --value "edgecnn@$1") in 2 | 4) ;; *) return 1 ;; esac
+}
+
+finish() {
+  code=$?
+  trap '' HUP INT TERM
+  set +e
+  [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+  [ -z "$child" ] || { kill -- "-$child" && wait "$child"; } 2>/dev/null
+  if [ "$code" != 0 ]; then
+    [ -z "$switched" ] || go_back
+    [ -z "$scratch" ] || remove_unused
+    printf 'state=%s\n' "$state"
+  fi
+  if [ -n "$scratch" ]; then
+    rm -rf -- "$scratch"
+    rmdir "$opt/models" "$etc" "$units/edgecnn@.service.d" 2>/dev/null
+    [ -e "$opt/venv" ] || { rm -f "$opt/.lock" && rmdir "$opt"; } 2>/dev/null
+  fi
+  exit "$code"
+}
+
+go_back() {
+  local one n
+  say "going back to what was there before"
+  for one in "${restarted[@]}"; do systemctl stop "edgecnn@$one"; done
+  [ -z "$enabled" ] || systemctl disable "edgecnn@$instance" 2>/dev/null
+  for ((n = ${#places[@]} - 1; n >= 0; n--)); do
+    if [ -e "$scratch/before.$n" ] || [ -L "$scratch/before.$n" ]; then
+      mv -fT -- "$scratch/before.$n" "${places[n]}" || say "error: ${places[n]} could not be put back"
+    else
+      rm -f -- "${places[n]}"
+    fi
+  done
+  systemctl daemon-reload
+  state=rolled-back
+  for one in "${active[@]}"; do
+    systemctl start --no-block "edgecnn@$one" && say "edgecnn@$one runs again, as before"
+  done
+  [ ${#active[@]} -gt 0 ] || say "nothing of it is left running, as before"
+}
+
+# Files that were prepared and not put in place, and environments that no service uses.
+remove_unused() {
+  local one used
+  used=$(readlink -- "$opt/venv" || true)
+  for one in "$opt"/venv-*; do
+    [ "${one##*/}" = "$used" ] || rm -rf -- "$one"
+  done
+  rm -f -- "$opt"/.venv.partial "$opt"/models/.*.partial "$etc"/.*.partial "$units"/.edgecnn@*.partial \
+    "$units"/edgecnn@.service.d/.*.partial "$(partial "$program")"
+}
+
+report() {
+  printf 'state=%s\nversion=%s\n' "$state" "$version"
+  [ -n "$instance" ] && [ -n "$start" ] || return 0
+  local status bytes pid
+  status=$(status_of "$instance")
+  if [[ $status =~ $first_label ]]; then
+    local label=${BASH_REMATCH[1]} score=${BASH_REMATCH[2]}
+    [[ $label != *'lost: '* ]] || label=${label##*; }
+    printf 'label=%s\nscore=%s\n' "$label" "$score"
+  fi
+  [[ ! $status =~ p50\ ([0-9.]+) ]] || printf 'latency_ms=%s\n' "${BASH_REMATCH[1]}"
+  bytes=$(systemctl show -p MemoryCurrent --value "edgecnn@$instance" || true)
+  if [[ ! $bytes =~ ^[0-9]{1,15}$ ]]; then # Raspberry Pi OS does not count it: the most it has been
+    pid=$(systemctl show -p MainPID --value "edgecnn@$instance" || true)
+    bytes=$(awk '/^VmHWM:/ { print $2 * 1024 }' "/proc/${pid:-0}/status" 2>/dev/null || true)
+  fi
+  [ -z "$bytes" ] || printf 'memory_mb=%s\n' "$((bytes / 1000000))"
+  awk '{ printf "temperature_c=%.0f\n", $1 / 1000 }' "$root/sys/class/thermal/thermal_zone0/temp" 2>/dev/null || true
+}
+
+install_all() {
+  needs='' index=() had_labels=() instance=''
+  [ -z "$model$config${sources[*]}" ] || instance=$name
+  [ -z "$instance" ] || [ -n "$model" ] || [ -f "$opt/models/$name.onnx" ] ||
+    die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
+  [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
+  check_machine
+  open_scratch
+  check_python
+  find_wheel
+  [ -z "$instance" ] || make_config
+  [ -n "$extras" ] || case " $needs " in *' video '*) extras=cpu,video ;; *) extras=cpu ;; esac
+  check_camera
+  name_venv
+  make_user
+  make_venv
+  self_test
+  prepare
+  if [ ${#pending[@]} = 0 ] && { [ -z "$instance" ] || [ -z "$start" ] || running "$instance"; }; then
+    say "all of this is there already; nothing was changed"
+    state=unchanged
+    [ -z "$instance" ] || [ -z "$start" ] || [ "$wait_s" = 0 ] || await_label "$instance"
+  else
+    state=installed
+    if [ -n "$start" ]; then restart; else switch_over; fi
+  fi
+  [ -z "$instance" ] || enable
+  switched=''
+  remove_unused
+  report
+}
+
+uninstall_all() {
+  check_machine
+  local one names=() link
+  mapfile -t names < <(systemctl list-units --all --plain --no-legend --full 'edgecnn@*.service' 2>/dev/null |
+    sed -n 's/^edgecnn@\(.*\)\.service .*/\1/p')
+  for link in "$units"/*.wants/edgecnn@*.service; do
+    [ ! -L "$link" ] || { one=${link##*/edgecnn@} && names+=("${one%.service}"); }
+  done
+  state=unchanged
+  [ ! -e "$opt/venv" ] && [ ! -e "$units/edgecnn@.service" ] || state=uninstalled
+  for one in "${names[@]}"; do
+    systemctl disable --now "edgecnn@$one" >/dev/null 2>&1 || say "note: edgecnn@$one could not be disabled"
+  done
+  rm -rf -- "$opt"/venv "$opt"/venv-* "$opt"/.install.* "$opt/.lock" "$units"/edgecnn@.service "$units"/edgecnn@.service.d
+  [ ! -L "$program" ] || rm -f -- "$program"
+  [ -z "$start" ] || systemctl daemon-reload
+  if [ -n "$purge" ]; then
+    rm -rf -- "$opt" "$etc" "$root/var/lib/edgecnn"
+    [ -n "$root" ] || ! id edgecnn >/dev/null 2>&1 || userdel edgecnn
+    say "edgecnn, its models, configurations and user are removed"
+  else
+    rmdir -- "$opt" 2>/dev/null || true
+    say "edgecnn is removed; models are still in $opt/models, configurations in $etc (--purge removes them)"
+  fi
+  printf 'state=%s\n' "$state"
+}
+
+trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+shopt -s nullglob
+parse_options "$@"
+if [ -n "$until_eof" ]; then
+  {
+    while IFS= read -r _; do :; done
+    kill -TERM "$$"
+  } <&0 >/dev/null 2>&1 &
+  watcher=$!
+fi
+exec </dev/null
+if [ -n "$uninstall" ]; then uninstall_all; else install_all; fi
