@@ -212,15 +212,28 @@ make_config() {
 }
 
 find_wheel() {
-  if [ -z "$wheel" ] && [ -z "$wheelhouse" ]; then
-    local beside=("$here"/edgecnn-*.whl)
-    [ ${#beside[@]} -lt 2 ] || die 2 "one wheel of edgecnn must lie beside install.sh; there are ${#beside[@]}: add --wheel"
-    [ ! -f "${beside[0]}" ] || wheel=${beside[0]}
+  local found=()
+  if [ -n "$wheel" ]; then
+    found=("$wheel")
+  elif [ -n "$wheelhouse" ]; then
+    found=("$wheelhouse"/edgecnn-*.whl)
+    [ ${#found[@]} != 0 ] || die 3 "the wheelhouse must hold a wheel of edgecnn; $wheelhouse holds none: add --wheel FILE"
+  else
+    found=("$here"/edgecnn-*.whl)
+    [ ${#found[@]} != 0 ] || { fetch_wheel && found=("$scratch"/wheel/edgecnn-*.whl); }
   fi
-  [ -n "$wheel" ] || fetch_wheel
+  [ ${#found[@]} = 1 ] || die 2 "one wheel of edgecnn must be there to install; received ${found[*]##*/}: add --wheel FILE"
+  wheel=${found[0]}
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
+}
+
+fetch_wheel() {
+  say "asking the package index for edgecnn"
+  patiently "$python" -m venv "$scratch/fetch" || pip_failed "a virtual environment must be made in $opt; see above"
+  patiently "$scratch/fetch/bin/pip" download --no-deps --only-binary :all: -d "$scratch/wheel" edgecnn ||
+    pip_failed "edgecnn must be on a package index, or be given as a file; pip found none: add --wheel FILE"
 }
 
 # An environment is named after all that goes into it.
@@ -228,14 +241,6 @@ name_venv() {
   local sum
   sum=$({ sha256sum <"$wheel" && echo "$extras" && "$python" -V; } | sha256sum)
   venv=venv-$version-${sum:0:8}
-}
-
-fetch_wheel() {
-  say "asking ${wheelhouse:-the package index} for edgecnn"
-  patiently "$python" -m venv "$scratch/fetch" || pip_failed "a virtual environment must be made in $opt; see above"
-  patiently "$scratch/fetch/bin/pip" download "${index[@]}" --no-deps --only-binary :all: -d "$scratch/wheel" edgecnn ||
-    pip_failed "edgecnn must be ${wheelhouse:+in the wheelhouse, or }on an index: give it as a file, --wheel FILE"
-  wheel=$(echo "$scratch"/wheel/edgecnn-*.whl)
 }
 
 pip_failed() {

@@ -69,6 +69,19 @@ def same(text: str, other: str) -> bool:
         return False
 
 
+def read(path: Path) -> str:
+    """The text of a configuration.
+
+    Raises:
+        SourceError: It cannot be read, or is none.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SourceError(f"the configuration must be a text that can be read; {path}: {why}: check it") from error
+
+
 def _settings(text: str, where: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
@@ -87,14 +100,6 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SourceError(f"the configuration must be a text that can be read; {path}: {why}: check it") from error
-
-
 def _make(kind: str, given: str, model: str, there: str, out: str) -> None:
     """Write the configuration for the service of a name, and print what it needs.
 
@@ -105,11 +110,11 @@ def _make(kind: str, given: str, model: str, there: str, out: str) -> None:
         there: The configuration that may be there already; its text is kept where it says the same.
         out: The file to write.
     """
-    text = _read(given)
+    text = read(Path(given))
     if kind == "sources":
         text = of_sources(text.splitlines(), model, Path(there).stem)
     text = completed(text, model, given)
-    before = _read(there) if Path(there).exists() else ""
+    before = read(Path(there)) if Path(there).exists() else ""
     Path(out).write_text(before if same(before, text) else text, encoding="utf-8")
     print(*needs(text))  # noqa: T201
 

@@ -72,19 +72,20 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 
 
-def _mount_training() -> None:
-    """Add the commands of the training package, by name: the runtime must not import it."""
-    name = "edgecnn_training.cli"
+def _mount(package: str) -> None:
+    """Add the commands of a package beside the runtime, by name: the runtime must not import it."""
+    name = f"{package}.cli"
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in (name, name.partition(".")[0]):
+        if error.name not in (name, package):
             raise
         return
     app.add_typer(module.app)
 
 
-_mount_training()
+_mount("edgecnn_training")
+_mount("edgecnn_deploy")
 
 
 def start() -> None:

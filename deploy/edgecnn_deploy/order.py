@@ -1,0 +1,144 @@
+"""What is to come onto the devices: checked here before anything is sent, and packed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn import plugins
+from edgecnn.errors import MissingExtraError, SourceError, UsageError
+from edgecnn_deploy import settings
+from edgecnn_deploy.hosts import Host, parse_hosts
+from edgecnn_deploy.parcel import Parcel
+from edgecnn_deploy.wheels import choose_wheel
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_EXTRAS = re.compile(r"[a-z]+(,[a-z]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What `edgecnn deploy` was asked for; its ``--help`` tells what each means.
+
+    Attributes:
+        model: The model; None where edgecnn is to be removed.
+        hosts: The devices.
+        removal: The options of install.sh that remove it; empty where it is to be installed.
+    """
+
+    model: Path | None
+    hosts: Sequence[Host]
+    name: str = "camera"
+    sources: Sequence[str] = ()
+    config: Path | None = None
+    wheel: Path | None = None
+    wheelhouse: Path | None = None
+    extras: str = ""
+    wait_s: int = 120
+    removal: Sequence[str] = ()
+
+    def pack(self, scratch: Path, tell: Callable[[str], None]) -> Parcel:
+        """Check everything that can be checked here, and pack it.
+
+        Args:
+            scratch: A folder to make it in.
+            tell: Is told what is sent.
+
+        Raises:
+            UsageError: An option has no meaning.
+            SourceError: A file is missing or unusable.
+            ModelError: The model is refused.
+        """
+        files: dict[str, Path | bytes] = {"install.sh": plugins.folder("edgecnn_deploy") / "install.sh"}
+        arguments = ["--until-eof", *self.removal]
+        if self.model is not None:
+            self._check_words()
+            files |= {"model.onnx": checked_model(self.model, tell)} | self._settings()
+            wheel, told = choose_wheel(self.wheel, self.wheelhouse, scratch)
+            tell(f"edgecnn: {told}")
+            files[wheel.name] = wheel
+            for path in self._wheels():
+                files[f"wheelhouse/{path.name}"] = path
+            arguments += [
+                "--model",
+                "model.onnx",
+                "--wheel",
+                wheel.name,
+                "--name",
+                self.name,
+                "--wait",
+                str(self.wait_s),
+            ]
+            arguments += ["--wheelhouse", "wheelhouse"] if self.wheelhouse else []
+            arguments += ["--extras", self.extras] if self.extras else []
+            arguments += [word for kind in ("source-file", "config") if kind in files for word in (f"--{kind}", kind)]
+        return Parcel.pack(scratch / "parcel.tar", files, arguments)
+
+    def _check_words(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            rule = "must be of letters, digits, and . _ - after the first"
+            raise UsageError(f"--name {rule}; received {self.name!r}: camera")
+        if self.extras and not _EXTRAS.fullmatch(self.extras):
+            raise UsageError(f"--extras must be names joined by commas; received {self.extras!r}: cpu,video")
+
+    def _settings(self) -> dict[str, Path | bytes]:
+        """The configuration or the sources, in a file: a password must not come into a list of processes."""
+        if self.config is not None and self.sources:
+            raise UsageError("sources are named by --config or by --source; received both: leave one out")
+        if any(not one or len(one.splitlines()) != 1 for one in self.sources):
+            raise UsageError("--source must be one line of text; received an empty one, or several: test:")
+        if self.config is None:
+            return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
+        model = f"/opt/edgecnn/models/{self.name}.onnx"
+        settings.completed(settings.read(self.config), model, str(self.config))
+        return {"config": self.config}
+
+    def _wheels(self) -> list[Path]:
+        if self.wheelhouse is None:
+            return []
+        found = sorted(self.wheelhouse.glob("*.whl"))
+        if not found:
+            raise SourceError(
+                f"--wheelhouse must be a folder of wheels; {str(self.wheelhouse)!r} holds none: name another"
+            )
+        return [path for path in found if not path.name.startswith("edgecnn-")]
+
+
+def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | None, list[Host]]:
+    """The model and the devices among what was typed; no model where edgecnn is to be removed.
+
+    Raises:
+        UsageError: One has no meaning, or none is there.
+    """
+    if "--purge" in removal and "--uninstall" not in removal:
+        raise UsageError("--purge goes with --uninstall; received it alone: add --uninstall")
+    model = None if removal else Path(words[0])
+    hosts = words if removal else words[1:]
+    misplaced = next((word for word in hosts if word.lower().endswith(".onnx")), None)
+    if misplaced is not None:
+        rule = (
+            "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
+        )
+        raise UsageError(f"{rule}; received {misplaced!r}: leave it out")
+    if not hosts:
+        raise UsageError(f"a device must be named behind the model; received {words[0]!r} only: add pi@raspberrypi")
+    return model, parse_hosts(hosts)
+
+
+def checked_model(model: Path, tell: Callable[[str], None]) -> Path:
+    """A model that can be read, and computes here what its card says.
+
+    Raises:
+        ModelError: It is refused.
+    """
+    from edgecnn.classifier import Classifier
+
+    try:
+        with Classifier(str(model), device="cpu") as classifier:
+            card = classifier.card
+            tell(f"{model}: {card.name}, {card.precision}, {len(card.labels)} labels")
+    except MissingExtraError:
+        tell(f"note: {model} was not tried here, where there is no ONNX Runtime; each device tries it")
+    return model

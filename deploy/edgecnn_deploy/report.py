@@ -1,0 +1,115 @@
+"""What `edgecnn deploy` tells: a line for each device as it comes, a table at the end, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecnn.cli.streams import stopped_by_signals, tell
+from edgecnn.errors import printable
+from edgecnn_deploy.connection import Outcome
+from edgecnn_deploy.fleet import deploy_all
+from edgecnn_deploy.hosts import Host
+from edgecnn_deploy.order import Order
+
+_INTERRUPTED = 130
+_NUMBERS = ("score", "latency_ms", "memory_mb", "temperature_c")
+_COLUMNS = {
+    "host": "",
+    "label": "",
+    "score": "",
+    "latency_ms": " ms",
+    "memory_mb": " MB",
+    "temperature_c": " °C",
+    "state": "",
+}
+_TAIL = 8  # lines of a device's own story where it failed
+
+
+def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
+    """Deploy, tell of it, and return the exit code.
+
+    Args:
+        order: What to bring where.
+        options: More options for ssh.
+        jobs: How many devices at a time.
+    """
+    outcomes: list[Outcome] = []
+    alone = len(order.hosts) == 1
+
+    def told(host: Host, line: str) -> None:
+        if alone:
+            tell(f"{host.typed}: {line}")
+
+    try:
+        with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="edgecnn-") as scratch:
+            parcel = order.pack(Path(scratch), tell)
+            for outcome in deploy_all(order.hosts, parcel, options, jobs=jobs, wait_s=order.wait_s, tell=told):
+                outcomes.append(outcome)
+                _tell_one(outcome, order, alone=alone)
+    except KeyboardInterrupt:
+        tell("stopped: devices that were at work go back to what they had")
+        return _INTERRUPTED
+    if _on_terminal():
+        print("\n".join(table(outcomes)), flush=True)  # noqa: T201
+    failed = [one for one in outcomes if one.error]
+    if failed and not alone:
+        tell(f"{len(failed)} of {len(outcomes)} devices failed: {', '.join(one.host.typed for one in failed)}")
+    well = next((one for one in outcomes if not one.error), None)
+    if well and not order.removal:
+        tell(f"next:  {well.host.command(f'journalctl -fu edgecnn@{order.name}')}")
+    return 1 if failed else 0
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _tell_one(outcome: Outcome, order: Order, *, alone: bool) -> None:
+    host, values = outcome.host.typed, outcome.values
+    state = values.get("state", "failed")
+    if not _on_terminal():
+        record: dict[str, object] = {"type": "deploy", "host": host, "name": order.name, "state": state}
+        record |= {key: _number(value) for key, value in values.items() if key in _NUMBERS}
+        record |= {key: values[key] for key in ("label", "version") if key in values}
+        record |= {"error": outcome.error} if outcome.error else {}
+        print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
+    if not outcome.error:
+        cells = [f"{values[key]}{unit}" for key, unit in _COLUMNS.items() if key in values]
+        tell(f"{host}: {', '.join([*cells])}")
+        return
+    if not alone:
+        for line in [line for line in outcome.story if not line.startswith("error: ")][-_TAIL:]:
+            tell(f"{host}: {line}")
+    gone_back = "; the previous state is back" if state == "rolled-back" else ""
+    tell(f"{host}: error: {outcome.error}{gone_back}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """A row for each device, numbers to the right.
+
+    Args:
+        outcomes: In the order of the rows.
+    """
+    rows = [[name.partition("_")[0] for name in _COLUMNS]]
+    for one in outcomes:
+        values = {"state": "failed", **one.values, "host": one.host.typed}
+        rows.append([f"{values[name]}{unit}" if name in values else "–" for name, unit in _COLUMNS.items()])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, _COLUMNS, strict=True)
+        lines.append(
+            "  ".join(cell.rjust(width) if name in _NUMBERS else cell.ljust(width) for cell, width, name in cells)
+        )
+    return [printable(line.rstrip()) for line in lines]
