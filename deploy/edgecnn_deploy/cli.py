@@ -45,7 +45,7 @@ def deploy(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="edgecnn as a wheel. Unless given it is made from the checkout that this is, or fetched from an index.",
+            help="edgecnn as a wheel. Unless given it is made from this checkout, or fetched from a package index.",
         ),
     ] = None,
     wheelhouse: Annotated[

@@ -30,7 +30,7 @@ _OPTIONS = (
 )
 _SSH_FAILED = 255
 _LOOK_S = 0.1
-_GRACE_S = 20.0  # for a device to go back to what it had
+_GRACE_S = 40.0  # for a device to go back to what it had
 _LINE = re.compile(r"([a-z_]+)=(.*)")
 
 _WHY = (

@@ -24,7 +24,7 @@ first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
 wheel='' wheelhouse='' extras='' model='' name=camera config='' wait_s=120
 sources=() start=yes uninstall='' purge='' until_eof=''
-scratch='' child='' watcher='' switched='' enabled='' state=failed code=0
+scratch='' made_user='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
 
 usage() {
@@ -188,10 +188,14 @@ check_camera() {
       "rpicam-apps-lite. Only Raspberry Pi OS has it; on another system name a webcam: --source usb:0"
 }
 
-open_scratch() {
-  mkdir -p -- "$opt"
+lock() {
   exec 9>"$opt/.lock"
   flock -w 60 9 || die 3 "one installation can run at a time, and another one does: try again when it is done"
+}
+
+open_scratch() {
+  mkdir -p -- "$opt"
+  lock
   rm -rf -- "$opt"/.install.*
   scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
   chmod 755 "$scratch"
@@ -298,8 +302,10 @@ as_user() {
 make_user() {
   [ -z "$root" ] || return 0
   local group
-  id edgecnn >/dev/null 2>&1 ||
+  id edgecnn >/dev/null 2>&1 || {
     useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgecnn
+    made_user=yes
+  }
   for group in video render; do
     ! getent group "$group" >/dev/null || id -nG edgecnn | grep -qw "$group" || usermod -aG "$group" edgecnn
   done
@@ -327,9 +333,9 @@ prepare() {
   local files manager
   pending=()
   files=$(cat "$opt/$venv/.whole")
-  manager=$(systemctl --version 2>/dev/null | awk 'NR == 1 { print $2 }')
+  manager=$(systemctl --version 2>/dev/null | awk 'NR == 1 { print int($2) }')
   put_file "$files/edgecnn@.service" "$units/edgecnn@.service" 644
-  [ "${manager%%[!0-9]*}" -lt 254 ] || put_file "$files/backoff.conf" "$units/edgecnn@.service.d/backoff.conf" 644
+  [ "${manager:-0}" -lt 254 ] || put_file "$files/backoff.conf" "$units/edgecnn@.service.d/backoff.conf" 644
   [ -z "$model" ] || put_file "$scratch/$name.onnx" "$opt/models/$name.onnx" 644
   [ -z "$instance" ] || put_file "$scratch/config.toml" "$etc/$name.toml" 640
   put_link "$venv" "$opt/venv"
@@ -395,14 +401,26 @@ await_label() {
   say "waiting for the first label of edgecnn@$1, for $wait_s s at most"
   while [ "$SECONDS" -lt "$deadline" ]; do
     status=$(status_of "$1")
-    [[ ! $status =~ $first_label ]] || return 0
+    [[ ! $status =~ $first_label ]] || { settle "$1" "$status" && return; }
     ! hopeless "$1" || break
     sleep 0.3
   done
   journalctl -u "edgecnn@$1" -n 12 --no-pager -o cat >&2 2>/dev/null || true
   status=${status:-"nothing, and ended with code $(systemctl show -p ExecMainStatus --value "edgecnn@$1")"}
-  die 5 "edgecnn@$1 must give its first label within $wait_s s, and did not; it says: $status." \
+  die 5 "edgecnn@$1 must give its first label within $wait_s s, and go on; it did not, and says: $status." \
     "Correct that, or where the camera is not there yet add --wait 0"
+}
+
+# Lets it run until it tells of itself again: figures of the first picture alone say little.
+settle() {
+  local n now=''
+  for ((n = 0; n < 30; n++)); do
+    sleep 0.2
+    now=$(status_of "$1")
+    [[ $now =~ $first_label ]] || return 1
+    [ "$now" = "$2" ] || break
+  done
+  running "$1"
 }
 
 # Whether it ended in a way that no new start mends: an option without meaning, or a model that is refused.
@@ -421,6 +439,7 @@ finish() {
   if [ "$code" != 0 ]; then
     [ -z "$switched" ] || go_back
     [ -z "$scratch" ] || remove_unused
+    [ -z "$made_user" ] || userdel edgecnn
     printf 'state=%s\n' "$state"
   fi
   if [ -n "$scratch" ]; then
@@ -446,9 +465,13 @@ go_back() {
   systemctl daemon-reload
   state=rolled-back
   for one in "${active[@]}"; do
-    systemctl start --no-block "edgecnn@$one" && say "edgecnn@$one runs again, as before"
+    systemctl start --no-block "edgecnn@$one"
+    for ((n = 0; n < 50; n++)); do
+      ! running "$one" || break
+      sleep 0.2
+    done
+    if running "$one"; then say "edgecnn@$one runs again, as before"; else say "edgecnn@$one starts again, as before"; fi
   done
-  [ ${#active[@]} -gt 0 ] || say "nothing of it is left running, as before"
 }
 
 # Files that were prepared and not put in place, and environments that no service uses.
@@ -485,7 +508,8 @@ report() {
 install_all() {
   needs='' index=() had_labels=() instance=''
   [ -z "$model$config${sources[*]}" ] || instance=$name
-  [ -z "$instance" ] || [ -n "$model" ] || [ -f "$opt/models/$name.onnx" ] ||
+  [ -z "$instance" ] || model=${model:-$opt/models/$name.onnx}
+  [ -z "$instance" ] || [ -f "$model" ] ||
     die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
   [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
   check_machine
@@ -503,14 +527,15 @@ install_all() {
   if [ ${#pending[@]} = 0 ] && { [ -z "$instance" ] || [ -z "$start" ] || running "$instance"; }; then
     say "all of this is there already; nothing was changed"
     state=unchanged
-    [ -z "$instance" ] || [ -z "$start" ] || [ "$wait_s" = 0 ] || await_label "$instance"
+    [ -z "$instance" ] || [ -z "$start" ] || [ "$wait_s" = 0 ] || [[ $(status_of "$instance") =~ $first_label ]] ||
+      await_label "$instance"
   else
     state=installed
     if [ -n "$start" ]; then restart; else switch_over; fi
   fi
   [ -z "$instance" ] || enable
   switched=''
-  remove_unused
+  [ -z "$start" ] || remove_unused
   report
 }
 
@@ -522,6 +547,7 @@ uninstall_all() {
   for link in "$units"/*.wants/edgecnn@*.service; do
     [ ! -L "$link" ] || { one=${link##*/edgecnn@} && names+=("${one%.service}"); }
   done
+  [ ! -d "$opt" ] || lock
   state=unchanged
   [ ! -e "$opt/venv" ] && [ ! -e "$units/edgecnn@.service" ] || state=uninstalled
   for one in "${names[@]}"; do
