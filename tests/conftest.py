@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 from command import Edgecnn, Outcome
@@ -36,3 +38,11 @@ def edgecnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Outcome(int(end.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """A program inherits it where Ctrl-C is ignored, as in a shell's background job; here it shall not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -56,7 +56,8 @@ say() { printf '%s\n' "$*" >&2 || true; }
 die() {
   code=$1
   shift
-  say "error: $*"
+  local told=$*
+  say "error: ${told//[[:cntrl:]]/ }"
   exit "$code"
 }
 
@@ -231,6 +232,8 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
+  "$python" -I -B -c "$in_wheel; import edgecnn_deploy.settings" "$wheel" 2>/dev/null ||
+    die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
 
 fetch_wheel() {
@@ -262,8 +265,7 @@ make_venv() {
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
     pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
-  "$opt/$venv/bin/python" -I -c 'import edgecnn_deploy as it; print(it.__path__[0])' >"$opt/$venv/.whole.partial" ||
-    die 3 "the wheel must carry the service unit; ${wheel##*/} does not: use a newer one"
+  "$opt/$venv/bin/python" -I -c 'import edgecnn_deploy as it; print(it.__path__[0])' >"$opt/$venv/.whole.partial"
   sync -f "$opt/$venv"
   mv -- "$opt/$venv/.whole.partial" "$opt/$venv/.whole"
 }

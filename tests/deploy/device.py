@@ -14,16 +14,20 @@ import time
 import zipfile
 from pathlib import Path
 
+import onnx_bytes
 import pytest
+from edgecnn_deploy.wheels import build_wheel
 
 HERE = Path(__file__).resolve().parent
-INSTALL = HERE.parents[1] / "deploy/edgecnn_deploy/install.sh"
+CHECKOUT = HERE.parents[1]
+INSTALL = CHECKOUT / "deploy/edgecnn_deploy/install.sh"
 PROGRAMS = {
     "systemctl": f'exec "{sys.executable}" -S -E "{HERE / "fake_systemctl.py"}" "$@"',
     "python3": f'exec "{sys.executable}" "$@"',
     "sudo": '[ "$1" = -n ] && shift; exec "$@"',
     "journalctl": 'shift; cat "$EDGECNN_ROOT/run/fake-systemd/$1.log"',
     "dpkg": "echo amd64",
+    "id": "echo 1000",  # so that sudo is asked
 }
 NEEDED = ("numpy", "pillow", "typer", "onnxruntime", "av")
 
@@ -147,6 +151,13 @@ class Sshd:
         named = [f"{option}={self.folder / name}" for option, name in paths.items()]
         return [word for one in [*named, "IdentitiesOnly=yes"] for word in ("--ssh-option", one)]
 
+    def sessions(self) -> list[int]:
+        """Processes of the server that serve a connection."""
+        command = ["pgrep", "-P", str(self.process.pid)]
+        return [
+            int(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        ]
+
     def _wait(self) -> None:
         for _ in range(200):
             with socket.socket() as knock:
@@ -182,3 +193,51 @@ def stand_in_wheel(folder: Path, name: str) -> None:
 
 def _sum(text: str) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def make_wheelhouse(folder: Path) -> Path:
+    """A folder with edgecnn's wheel, made from this checkout, and stand-ins for what it needs."""
+    for name in NEEDED:
+        stand_in_wheel(folder, name)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    shutil.move(build_wheel(CHECKOUT, scratch), folder)
+    shutil.rmtree(scratch)
+    return folder
+
+
+def wheel_of(wheelhouse: Path) -> Path:
+    """Edgecnn's own."""
+    (wheel,) = wheelhouse.glob("edgecnn-*.whl")
+    return wheel
+
+
+def other_wheel(wheelhouse: Path, folder: Path, **changes: str) -> Path:
+    """Another wheel of the same version: with a comment, and with other contents of some files.
+
+    Args:
+        wheelhouse: Where the first one lies.
+        folder: Where to.
+        changes: Module of `edgecnn.cli` → its code.
+    """
+    path = folder / wheel_of(wheelhouse).name
+    with zipfile.ZipFile(wheel_of(wheelhouse)) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            module = entry.filename.removeprefix("edgecnn/cli/").removesuffix(".py")
+            new.writestr(entry, changes.get(module, old.read(entry)))
+        new.comment = str(changes).encode()
+    return path
+
+
+def write_models(folder: Path) -> dict[str, Path]:
+    """Models that tell colours apart: ``good``, another ``better`` one, and one that is ``wrong`` about itself."""
+    wrong = {"seeds": [1], "expected": [[[0, 1.0]]], "tolerance": 0.01}
+    made = {"good": {}, "better": {"name": "better"}, "wrong": {"self_test": wrong}}
+    for name, changes in made.items():
+        (folder / f"{name} model.onnx").write_bytes(onnx_bytes.color_model(**changes))
+    return {name: folder / f"{name} model.onnx" for name in made}
+
+
+def result_of(text: str) -> dict[str, str]:
+    """What install.sh printed."""
+    return dict(line.split("=", 1) for line in text.splitlines())

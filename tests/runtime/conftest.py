@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_bytes
@@ -26,11 +24,3 @@ def photos(tmp_path: Path) -> Path:
     PILImage.new("RGB", (30, 20), "blue").save(folder / "10.png")
     PILImage.new("RGB", (30, 20), "red").save(folder / "inner" / "1.jpg")
     return folder
-
-
-@pytest.fixture
-def _heeds_ctrl_c() -> Iterator[None]:
-    """A program inherits it where Ctrl-C is ignored, as in a shell's background job; here it shall not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

@@ -1,0 +1,209 @@
+"""install.sh, on a device in a folder: what it puts where, and that what fails leaves what was there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from device import INSTALL, Device, other_wheel, result_of, wheel_of
+
+NEVER = "http://127.0.0.1:9/never"
+
+
+def test_a_model_becomes_a_service_that_labels_what_it_sees(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "door", "--source", "test:?fps=20"]
+    done = device.install(*words)
+    assert done.returncode == 0, done.stderr
+    told = result_of(done.stdout)
+    assert (told["state"], told["version"], told["temperature_c"]) == ("installed", "0.1.0", "51")
+    assert told["label"] in ("red", "green", "blue")
+    assert 0 < float(told["score"]) <= 1
+    assert 0 < float(told["latency_ms"]) < 10_000
+    assert 20 < int(told["memory_mb"]) < 1000
+    files = device.files()
+    assert files["opt/edgecnn/models/door.onnx"]
+    assert files["opt/edgecnn/venv"].startswith("venv-0.1.0-")
+    assert files["etc/systemd/system/multi-user.target.wants/edgecnn@door.service"], "it starts with the machine"
+    assert files["etc/systemd/system/edgecnn@.service.d/backoff.conf"]
+    assert not [name for name in files if "partial" in name or ".install" in name]
+    assert stat.S_IMODE((device.root / "etc/edgecnn/door.toml").stat().st_mode) == 0o640
+    program = device.root / "usr/local/bin/edgecnn"
+    assert (
+        subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout == "edgecnn 0.1.0\n"
+    )
+
+
+def test_what_only_newer_systemds_know_is_left_out_on_older_ones(
+    installed: Device, tmp_path: Path, wheelhouse: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "opt").mkdir(parents=True)
+    (root / "opt/edgecnn").symlink_to(installed.root / "opt/edgecnn")  # its environment is used
+    more = {"EDGECNN_ROOT": str(root), "FAKE_SYSTEMD": "252"}
+    done = installed.install("--wheelhouse", wheelhouse, "--no-start", **more)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (root / "etc/systemd/system").iterdir()] == ["edgecnn@.service"]
+
+
+def test_a_second_run_changes_nothing_and_leaves_the_service_alone(
+    installed: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    before, asked, process = installed.files(), installed.asked(), installed.state("camera", "MainPID")
+    for words in (["--source", "test:?fps=20"], []):
+        done = installed.install("--wheelhouse", wheelhouse, "--model", models["good"], *words)
+        assert done.returncode == 0, done.stderr
+        assert result_of(done.stdout)["state"] == "unchanged"
+        assert result_of(done.stdout)["label"]
+        assert "nothing was changed" in done.stderr
+    assert (installed.files(), installed.asked(), installed.state("camera", "MainPID")) == (before, asked, process)
+
+
+def test_another_model_takes_the_place_of_the_first_one(
+    installed: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--name", "upgraded"]
+    assert installed.install(*words, "--model", models["good"], "--source", "test:", "--wait", 0).returncode == 0
+    other = installed.state("camera", "MainPID")
+    done = installed.install(*words, "--model", models["better"])
+    assert done.returncode == 0, done.stderr
+    assert result_of(done.stdout)["state"] == "installed"
+    assert (installed.root / "opt/edgecnn/models/upgraded.onnx").read_bytes() == models["better"].read_bytes()
+    assert installed.state("camera", "MainPID") == other, "another service is none of its business"
+
+
+def test_a_model_that_fails_its_self_test_comes_nowhere(
+    installed: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    before, process = installed.files(), installed.state("camera", "MainPID")
+    done = installed.install("--wheelhouse", wheelhouse, "--model", models["wrong"])
+    assert (done.returncode, done.stdout) == (4, "state=failed\n")
+    assert "disagrees with the card about 1 of 1 test pictures" in done.stderr
+    assert done.stderr.endswith("error: the model is refused on this machine, as told above; nothing was changed\n")
+    assert (installed.files(), installed.state("camera", "MainPID")) == (before, process)
+
+
+def test_where_the_first_label_does_not_come_the_previous_model_runs_again(
+    installed: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    before = installed.files()
+    words = ["--wheelhouse", wheelhouse, "--model", models["better"], "--source", NEVER, "--wait", 8]
+    done = installed.install(*words)
+    assert (done.returncode, done.stdout) == (5, "state=rolled-back\n"), done.stderr
+    assert "must give its first label within 8 s" in done.stderr
+    assert "127.0.0.1:9" in done.stderr
+    assert "edgecnn@camera runs again, as before" in done.stderr
+    assert installed.files() == before
+    assert installed.state("camera") == "active"
+
+
+def test_a_first_installation_that_fails_leaves_nothing(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:?no=1", "--wait", 60]
+    began = time.monotonic()
+    done = device.install(*words)
+    assert (done.returncode, done.stdout) == (5, "state=rolled-back\n"), done.stderr
+    assert "options of the source test: must be one of" in done.stderr, "what the service itself said is shown"
+    assert time.monotonic() - began < 55, "an option without meaning is not waited for"
+    assert (device.files(), device.state("camera")) == ({}, "inactive")
+
+
+def test_another_edgecnn_restarts_every_service_and_the_old_one_is_removed(
+    device: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:?fps=20"]
+    for name in ("front", "back"):
+        assert device.install(*words, "--name", name).returncode == 0
+    venv, processes = device.files()["opt/edgecnn/venv"], {device.state(name, "MainPID") for name in ("front", "back")}
+    broken = other_wheel(wheelhouse, tmp_path, predict="raise SystemExit(7)")
+    done = device.install(*words, "--name", "front", "--wheel", broken, "--wait", 5)
+    assert (done.returncode, done.stdout) == (5, "state=rolled-back\n"), done.stderr
+    assert device.files()["opt/edgecnn/venv"] == venv
+    assert {device.state(name) for name in ("front", "back")} == {"active"}
+    done = device.install(*words, "--name", "front", "--wheel", other_wheel(wheelhouse, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (device.root / "opt/edgecnn").glob("venv-*")] == [device.files()["opt/edgecnn/venv"]]
+    assert device.files()["opt/edgecnn/venv"] != venv
+    assert not processes & {device.state(name, "MainPID") for name in ("front", "back")}
+
+
+@pytest.mark.parametrize("way", ["a signal", "the end of standard input"])
+def test_one_that_is_cut_off_leaves_what_was_there(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], way: str
+) -> None:
+    before = installed.files()
+    words = ["--wheelhouse", wheelhouse, "--model", models["better"], "--source", NEVER, "--until-eof"]
+    command = ["bash", str(INSTALL), *map(str, words)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=installed.environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert "waiting for the first label" in process.stderr.readline()
+        time.sleep(1)
+        if way == "a signal":
+            process.send_signal(signal.SIGTERM)
+        else:
+            process.stdin.close()
+        out, err = process.stdout.read(), process.stderr.read()
+    assert (process.returncode, out) == (143, "state=rolled-back\n"), err
+    assert installed.files() == before
+    assert installed.state("camera") == "active"
+
+
+def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:
+    place = installed.root / "etc/edgecnn/kept.toml"
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "kept", "--wait", 0]
+    assert installed.install(*words, "--source", "test:?fps=1").returncode == 0
+    place.write_text(f"# mine\n{place.read_text()}top = 2\n")
+    assert installed.install(*words).returncode == 0
+    assert place.read_text().startswith("# mine\n")
+    assert installed.install(*words, "--source", "test:?fps=2").returncode == 0
+    assert "test:?fps=2" in place.read_text()
+    assert "# mine" not in place.read_text()
+
+
+def test_a_password_in_a_source_is_told_to_nobody(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sources").write_text("http://user:s3cret@127.0.0.1:9/x\n")
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "secret", "--wait", 4]
+    done = installed.install(*words, "--source-file", tmp_path / "sources")
+    assert done.returncode == 5
+    assert "127.0.0.1:9" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+    assert not (installed.root / "etc/edgecnn/secret.toml").exists()
+
+
+def test_it_is_removed_but_for_what_is_the_users_and_then_that_too(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:", "--wait", 0]
+    assert device.install(*words).returncode == 0
+    stranger = device.root / "etc/systemd/system/other.service"
+    stranger.write_text("")
+    done = device.install("--uninstall")
+    assert (done.returncode, done.stdout) == (0, "state=uninstalled\n"), done.stderr
+    assert device.state("camera") == "inactive"
+    kept = {"opt/edgecnn/models/camera.onnx", "etc/edgecnn/camera.toml"}
+    assert set(device.files()) == kept | {"etc/systemd/system/other.service"}
+    assert device.install("--uninstall").stdout == "state=unchanged\n"
+    assert device.install("--uninstall", "--purge").returncode == 0
+    assert set(device.files()) == {"etc/systemd/system/other.service"}
+
+
+def test_the_default_wheel_is_the_one_beside_the_script(
+    device: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    script = tmp_path / "install.sh"
+    script.write_bytes(INSTALL.read_bytes())
+    (tmp_path / wheel_of(wheelhouse).name).write_bytes(b"not a zip")
+    command = ["bash", script, "--model", models["good"]]
+    done = subprocess.run(command, env=device.environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3
+    assert f"--wheel must be whole, and of this edgecnn or a newer one; {wheel_of(wheelhouse).name}" in done.stderr
+    assert os.listdir(device.root / "opt") == []

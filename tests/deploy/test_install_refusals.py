@@ -1,0 +1,148 @@
+"""What install.sh refuses, and what it says to do about it, before anything is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from device import INSTALL, Device
+
+
+def refused(device: Device, code: int, *words: object, **environment: str) -> str:
+    """What it says; nothing is left behind."""
+    done = device.install(*words, **environment)
+    assert (done.returncode, done.stdout) == (code, "state=failed\n"), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert device.files() == {}
+    return done.stderr
+
+
+def test_shellcheck_finds_nothing() -> None:
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", str(INSTALL)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "named"),
+    [
+        pytest.param("dpkg", "echo armhf", "armhf", id="32-bit programs on a 64-bit kernel"),
+        pytest.param("getconf", "echo 32", "amd64", id="a 32-bit C library"),
+    ],
+)
+def test_a_32_bit_system_is_refused_with_the_reason_and_the_remedy(
+    device: Device, program: str, says: str, named: str
+) -> None:
+    device.tell(program, says)
+    said = refused(device, 3)
+    assert "a 64-bit system is needed, since there is no ONNX Runtime for 32-bit ones" in said
+    assert f"the programs of this one are {named} (the kernel says" in said
+    assert "flash the 64-bit Raspberry Pi OS" in said
+
+
+def test_who_is_not_root_is_told_of_sudo(device: Device) -> None:
+    device.tell("id", '[ "$1" = -u ] && echo 1000 || echo pi')
+    done = device.install(EDGECNN_ROOT="")
+    assert done.returncode == 3
+    assert done.stderr == "error: install.sh must run as root; it runs as pi: sudo bash install.sh …\n"
+
+
+def test_without_systemd_at_work_it_can_be_prepared_only(device: Device) -> None:
+    device.tell("systemctl", "echo 'System has not been booted with systemd' >&2; exit 1")
+    assert "systemd must run as the first process; here it does not" in refused(device, 3)
+
+
+@pytest.mark.parametrize(
+    ("python", "says"),
+    [
+        ("case $* in *struct*) echo 3.9 64 ;; *) exit 1 ;; esac", "Python must be 3.11 or newer; python3 is 3.9"),
+        ("exit 127", "there is no python3 that runs here: sudo apt install python3"),
+        ("case $* in *struct*) echo 3.11 32 ;; esac", "Python must be a 64-bit program"),
+    ],
+)
+def test_a_python_that_will_not_do_is_refused(device: Device, python: str, says: str) -> None:
+    device.tell("python3", python)
+    assert says in refused(device, 3)
+
+
+def test_what_makes_virtual_environments_is_installed_or_said(device: Device, tmp_path: Path) -> None:
+    python = (device.bin / "python3").read_text().splitlines()[-1]
+    asked = tmp_path / "asked"
+    device.tell("python3", f"[[ $* != *ensurepip* || -e {tmp_path}/there ]] || exit 1\n{python}")
+    device.tell("apt-get", f'echo "$@" >>{asked}; exit 100')
+    said = refused(device, 3)
+    assert said.endswith("sudo apt update && sudo apt install -y python3-venv\n")
+    assert [line.split()[0] for line in asked.read_text().splitlines()] == ["install", "update"]
+    device.tell("apt-get", f'[[ $* != *"python3-venv" ]] || touch {tmp_path}/there')
+    assert "the wheelhouse must hold a wheel of edgecnn" in refused(device, 3, "--wheelhouse", tmp_path), "it goes on"
+
+
+def test_the_program_for_the_boards_own_camera_is_installed_or_said(
+    device: Device, tmp_path: Path, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    device.tell("apt-get", f'echo "$@" >>{tmp_path}/asked; exit 100')
+    said = refused(device, 3, "--wheelhouse", wheelhouse, "--model", models["good"])
+    assert "the source pi: needs rpicam-vid" in said
+    assert "on another system name a webcam: --source usb:0" in said
+    assert "rpicam-apps-lite" in (tmp_path / "asked").read_text()
+
+
+def test_a_disk_without_room_is_told_before_anything_is_installed(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    device.tell("df", "echo Filesystem; echo /dev/root 900000 800000 100000 90% /")
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source"]
+    assert "350 MB of free disk are needed in /opt; there are 102 MB" in refused(device, 3, *words, "test:")
+    assert "500 MB of free disk" in refused(device, 3, *words, "usb:0"), "with what reads videos"
+
+
+@pytest.mark.parametrize("name", ["../x", "-x", "a b", "", "a/b", "x" * 65, "ä", "x\ny"])
+def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
+    assert "--name must be of letters, digits, and . _ - after the first; received" in refused(
+        device, 2, "--name", name
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--modle", "x"], 2, "options must be among those of install.sh --help; received '--modle'"),
+        (["--name"], 2, "--name must be followed by a value; received none"),
+        (["--wait", "soon"], 2, "--wait must be a whole number of seconds; received 'soon'"),
+        (["--extras", "cpu;id"], 2, "--extras must be names joined by commas; received 'cpu;id'"),
+        (["--purge"], 2, "--purge goes with --uninstall"),
+        (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
+        (["--model", "/no/such"], 3, "--model must name a file that can be read; received '/no/such'"),
+        (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),
+        (["--config", str(INSTALL), "--source", "pi"], 2, "sources are named by --config or by --source"),
+    ],
+)
+def test_words_without_meaning_are_refused(device: Device, words: list[str], code: int, says: str) -> None:
+    assert says in refused(device, code, *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("source = [", 2, "the configuration must be TOML"),
+        ("top = 3\n", 2, 'in a line such as: source = ["pi"]'),
+        ('source = "pi"\nmodel = "/tmp/mine.onnx"\n', 2, "it names another: leave that line out"),
+        ("\udcff", 3, "the configuration must be a text that can be read"),
+    ],
+)
+def test_a_configuration_that_will_not_do_is_refused(
+    device: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path, text: str, code: int, says: str
+) -> None:
+    (tmp_path / "my.toml").write_text(text, errors="surrogateescape")
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--config", tmp_path / "my.toml"]
+    assert says in refused(device, code, *words)
+
+
+def test_help_names_every_option() -> None:
+    done = subprocess.run(["bash", str(INSTALL), "--help"], capture_output=True, text=True, check=True)
+    takes = {word for word in INSTALL.read_text().split("take() {")[0].split() if word.startswith("--")}
+    assert {"--until-eof", "--wheelhouse"} <= takes
+    assert [word for word in takes if word.isascii() and word.strip("-").isalpha() and word not in done.stdout] == []

@@ -1,0 +1,109 @@
+"""Hosts, sources and configurations as they are typed, and the table that is shown."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from edgecnn_deploy import settings
+from edgecnn_deploy.connection import Outcome
+from edgecnn_deploy.hosts import Host, parse_hosts
+from edgecnn_deploy.report import table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecnn.errors import UsageError
+
+MODEL = "/opt/edgecnn/models/door.onnx"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("raspberrypi", ["--", "raspberrypi"]),
+        ("pi@door-2.local", ["--", "pi@door-2.local"]),
+        ("pi@10.0.0.7:2222", ["-p", "2222", "--", "pi@10.0.0.7"]),
+        ("ssh://pi@door:22/", ["-p", "22", "--", "pi@door"]),
+        ("pi@[fe80::1%eth0]:2222", ["-p", "2222", "--", "pi@fe80::1%eth0"]),
+        ("fe80::1%eth0", ["--", "fe80::1%eth0"]),
+        ("pi@::1", ["--", "pi@::1"]),
+        ("my_alias", ["--", "my_alias"]),
+    ],
+)
+def test_a_host_is_what_ssh_takes_and_a_port(typed: str, words: list[str]) -> None:
+    assert Host.parse(typed).words() == words
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "-oProxyCommand=id",
+        "a b",
+        "pi@",
+        "@door",
+        "door:0",
+        "door:65536",
+        "door:x",
+        "a;id",
+        "$(id)",
+        "a\nb",
+        "pi@-x",
+    ],
+)
+def test_what_is_no_host_is_refused(typed: str) -> None:
+    with pytest.raises(UsageError, match="a host must be as ssh takes it"):
+        Host.parse(typed)
+
+
+def test_a_host_is_named_once() -> None:
+    assert len(parse_hosts(["a", "pi@a", "a:2222"])) == 3
+    with pytest.raises(UsageError, match="'a:22' is named again"):
+        parse_hosts(["a:22", "b", "ssh://a:22"])
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
+def test_sources_come_back_from_the_configuration_as_they_were_typed(sources: list[str]) -> None:
+    text = settings.of_sources(sources, MODEL, "door")
+    assert tomllib.loads(settings.completed(text, MODEL, "x")) == {
+        "model": MODEL,
+        "source": sources,
+        "to": ["jsonl:-?only=change&every=1"],
+    }
+
+
+def test_a_configuration_gets_the_model_where_it_names_none() -> None:
+    text = "# mine\nsource = 'usb:0'\n[other]\n"
+    assert tomllib.loads(settings.completed(text, MODEL, "x"))["model"] == MODEL
+    named = f"source = ['pi']\nmodel = '{MODEL}'\n"
+    assert settings.completed(named, MODEL, "x") == named
+
+
+@pytest.mark.parametrize(
+    ("source", "needs"),
+    [
+        ('["pi"]', ["pi"]),
+        ('"pi:1?fps=5"', ["pi"]),
+        ('["pi?fps=5", "usb:0"]', ["pi", "video"]),
+        ('["rtsp://x/y"]', ["video"]),
+        ('["/dev/video0"]', ["video"]),
+        ('["picamera2:", "pictures/", "http://x/y", "test:"]', []),
+    ],
+)
+def test_what_a_source_needs_is_seen_from_its_beginning(source: str, needs: list[str]) -> None:
+    assert settings.needs(f"source = {source}") == needs
+
+
+def test_the_table_has_a_row_for_each_device() -> None:
+    values = {"label": "five", "score": "0.97", "latency_ms": "38", "memory_mb": "78", "temperature_c": "51"}
+    outcomes = [
+        Outcome(Host.parse("pi@door"), values | {"state": "installed"}),
+        Outcome(Host.parse("shed"), {"state": "rolled-back"}, "why"),
+        Outcome(Host.parse("attic"), {}, "why"),
+    ]
+    assert table(outcomes) == [
+        "host     label  score  latency  memory  temperature  state",
+        "pi@door  five    0.97    38 ms   78 MB        51 °C  installed",
+        "shed     –          –        –       –            –  rolled-back",
+        "attic    –          –        –       –            –  failed",
+    ]
