@@ -90,15 +90,17 @@ def test_the_import_contracts_are_kept() -> None:
 def test_the_whole_runtime_loads_nothing_of_training(tmp_path: Path) -> None:
     loaded = fresh(LOADED.format(body=EVERY_MODULE), tmp_path)
     assert not packages(loaded) & {"keras", "tensorflow", "onnx", "tf2onnx", "torch", "jax", "matplotlib"}
-    assert {name for name in loaded if name.startswith("edgecnn_training.")} == {"edgecnn_training.cli"}
+    beside = {name for name in loaded if name.startswith(("edgecnn_training.", "edgecnn_deploy."))}
+    assert beside == {"edgecnn_training.cli", "edgecnn_deploy.cli"}
 
 
-def test_the_training_commands_cost_typer_only(tmp_path: Path) -> None:
-    training = packages(fresh(LOADED.format(body="import edgecnn_training.cli"), tmp_path))
+@pytest.mark.parametrize("package", ["edgecnn_training", "edgecnn_deploy"])
+def test_the_commands_beside_the_runtime_cost_typer_only(tmp_path: Path, package: str) -> None:
+    loaded = packages(fresh(LOADED.format(body=f"import {package}.cli"), tmp_path))
     typer = packages(fresh(LOADED.format(body="import typer"), tmp_path))
-    assert not training & {"numpy", "keras", "tensorflow", "PIL", "onnxruntime", "onnx"}
-    others = {name for name in training - typer if name not in sys.stdlib_module_names}
-    assert others == {"edgecnn_training"}
+    assert not loaded & {"numpy", "keras", "tensorflow", "PIL", "onnxruntime", "onnx"}
+    others = {name for name in loaded - typer if name not in sys.stdlib_module_names}
+    assert others == {package}
 
 
 def test_importing_the_runtime_reads_no_environment_and_starts_nothing(tmp_path: Path) -> None:

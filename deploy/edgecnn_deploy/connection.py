@@ -33,7 +33,7 @@ _LOOK_S = 0.1
 _GRACE_S = 40.0  # for a device to go back to what it had
 _LINE = re.compile(r"([a-z_]+)=(.*)")
 
-_WHY = (
+_UNREACHED = (
     ("could not resolve hostname", "its name must be known; here it is not: check it, or name its address"),
     (
         "connection refused",
@@ -47,8 +47,8 @@ _WHY = (
     ),
     ("host key verification failed", "its key must be known; it is not yet: type `{ssh}` once, and answer yes"),
     ("permission denied", "it must accept your key; it does not: type `ssh-copy-id {copy}`, and check the user's name"),
-    ("no space left on device", "there must be room on its disk; it is full: `{ssh} sudo apt clean`, or a larger card"),
-)  # fmt: skip
+)
+_FULL = "there must be room on its disk; it is full: `{ssh} sudo apt clean`, or a larger card"
 _REFUSED = {
     "sudo": "sudo must work there without a password; it asks for one, or is missing: name root@…, or allow it by "
     "sudo visudo -f /etc/sudoers.d/edgecnn, with the line: {user} ALL=(ALL) NOPASSWD: ALL",
@@ -184,8 +184,10 @@ def explain(host: Host, code: int, story: Sequence[str], values: Mapping[str, st
     if told and code != _SSH_FAILED:
         return told[-1]
     text = "\n".join(story).lower()
-    for pattern, why in _WHY:
-        if re.search(pattern, text) and (code == _SSH_FAILED or "space" in pattern):
+    if "no space left on device" in text:
+        return _FULL.format(**words)
+    for pattern, why in () if "reached" in values else _UNREACHED:
+        if re.search(pattern, text):
             return why.format(**words)
     if code == _SSH_FAILED:
         last = f" ({story[-1]})" if story else ""

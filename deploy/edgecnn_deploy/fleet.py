@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from edgecnn.cli.streams import tell as tell_all
 from edgecnn_deploy.connection import Outcome, deliver
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.parcel import Parcel
@@ -46,5 +47,8 @@ def deploy_all(
         try:
             for done in as_completed([pool.submit(one, host) for host in hosts]):
                 yield done.result()
+        except KeyboardInterrupt:
+            tell_all("stopping: devices that are at work go back to what they had")
+            raise
         finally:
             stop.set()

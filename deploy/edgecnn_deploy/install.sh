@@ -24,7 +24,7 @@ first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
 wheel='' wheelhouse='' extras='' model='' name=camera config='' wait_s=120
 sources=() start=yes uninstall='' purge='' until_eof=''
-scratch='' made_user='' child='' watcher='' switched='' enabled='' state=failed code=0
+scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
 
 usage() {
@@ -56,6 +56,7 @@ say() { printf '%s\n' "$*" >&2 || true; }
 die() {
   code=$1
   shift
+  died=yes
   local told=$*
   say "error: ${told//[[:cntrl:]]/ }"
   exit "$code"
@@ -213,7 +214,10 @@ make_config() {
   fi
   (umask 077 && : >"$scratch/config.toml")
   needs=$("$python" -I -B -c "$in_wheel; from edgecnn_deploy.settings import main; main()" "$wheel" \
-    "$kind" "$given" "$opt/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || exit $?
+    "$kind" "$given" "$opt/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
+    code=$? died=yes
+    exit "$code"
+  }
 }
 
 find_wheel() {
@@ -436,6 +440,11 @@ finish() {
   code=$?
   trap '' HUP INT TERM
   set +e
+  if [ "$code" -ge 128 ]; then
+    say "error: it must run to its end; it was cut off (signal $((code - 128))): start it again"
+  elif [ "$code" != 0 ] && [ -z "$died" ]; then
+    say "error: everything it does must succeed; a command failed, as told above: correct that, and start it again"
+  fi
   [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
   [ -z "$child" ] || { kill -- "-$child" && wait "$child"; } 2>/dev/null
   if [ "$code" != 0 ]; then
@@ -574,6 +583,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 shopt -s nullglob
+[[ -z $root || $root = /* ]] || die 2 "EDGECNN_ROOT must be a path from /; received '$root': name one"
 parse_options "$@"
 if [ -n "$until_eof" ]; then
   {

@@ -16,6 +16,7 @@ _SAFE = re.compile(r"[\w./+,=-]+", re.ASCII)
 # For any login shell: one line, in single quotes, without a backslash or an exclamation mark. `head` takes the archive
 # and not a byte more, since what follows on standard input is its end, which tells install.sh to go back.
 _RECEIVE = """\
+echo reached=yes
 umask 077
 d=$(mktemp -d "${TMPDIR:-/var/tmp}/edgecnn.XXXXXX") || exit 3
 clean() { rm -rf "$d"; }

@@ -51,7 +51,7 @@ def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
                 outcomes.append(outcome)
                 _tell_one(outcome, order, alone=alone)
     except KeyboardInterrupt:
-        tell("stopped: devices that were at work go back to what they had")
+        tell("stopped")
         return _INTERRUPTED
     if _on_terminal():
         print("\n".join(table(outcomes)), flush=True)  # noqa: T201

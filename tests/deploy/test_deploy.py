@@ -130,7 +130,7 @@ def test_ctrl_c_takes_back_what_was_begun(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=90)
     assert (process.returncode, out) == (130, ""), err
-    assert "stopped: devices that were at work go back to what they had" in err
+    assert "stopping: devices that are at work go back to what they had" in err
     assert "edgecnn@camera runs again, as before" in err, "the device itself has told that"
     assert (installed.files(), installed.state("camera")) == (before, "active")
 

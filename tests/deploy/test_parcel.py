@@ -35,7 +35,7 @@ def receive(parcel: Parcel, sent: bytes, folder: Path, shell: str = "sh") -> sub
 def test_it_is_unpacked_run_and_removed_whatever_the_login_shell(parcel: Parcel, tmp_path: Path, shell: str) -> None:
     done = receive(parcel, parcel.path.read_bytes() + b"after that", tmp_path, shell)
     assert done.returncode == 0, done.stderr
-    place, *rest = done.stdout.decode().splitlines()
+    _, place, *rest = done.stdout.decode().splitlines()
     assert rest == ["--name", "door", "modelafter"], "what follows the archive is left for install.sh"
     assert Path(place).parent == tmp_path / "tmp"
     assert os.listdir(tmp_path / "tmp") == []
