@@ -106,17 +106,8 @@ def test_where_the_first_label_does_not_come_the_previous_model_runs_again(
 def test_a_first_installation_that_fails_leaves_nothing(
     device: Device, wheelhouse: Path, models: dict[str, Path]
 ) -> None:
-    words = [
-        "--wheelhouse",
-        wheelhouse,
-        "--model",
-        models["good"],
-        "--source",
-        "test:?no=1",
-        "--wait",
-        9999,
-    ]  # it is not waited for
-    done = device.install(*words)
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--wait", 9999]  # which are not waited
+    done = device.install(*words, "--source", "test:?no=1")
     assert (done.returncode, done.stdout) == (5, "state=rolled-back\n"), done.stderr
     assert "options of the source test: must be one of" in done.stderr, "what the service itself said is shown"
     assert (device.files(), device.state("camera")) == ({}, "inactive")
