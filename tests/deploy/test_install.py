@@ -40,16 +40,31 @@ def test_a_model_becomes_a_service_that_labels_what_it_sees(
     )
 
 
-def test_what_only_newer_systemds_know_is_left_out_on_older_ones(
-    installed: Device, tmp_path: Path, wheelhouse: Path
-) -> None:
+@pytest.fixture
+def elsewhere(installed: Device, tmp_path: Path) -> Path:
+    """Another root, which has the environment of the first one."""
     root = tmp_path / "root"
     (root / "opt").mkdir(parents=True)
-    (root / "opt/edgecnn").symlink_to(installed.root / "opt/edgecnn")  # its environment is used
-    more = {"EDGECNN_ROOT": str(root), "FAKE_SYSTEMD": "252"}
+    (root / "opt/edgecnn").symlink_to(installed.root / "opt/edgecnn")
+    return root
+
+
+def test_what_only_newer_systemds_know_is_left_out_on_older_ones(
+    installed: Device, elsewhere: Path, wheelhouse: Path
+) -> None:
+    more = {"EDGECNN_ROOT": str(elsewhere), "FAKE_SYSTEMD": "252"}
     done = installed.install("--wheelhouse", wheelhouse, "--no-start", **more)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in (root / "etc/systemd/system").iterdir()] == ["edgecnn@.service"]
+    assert [path.name for path in (elsewhere / "etc/systemd/system").iterdir()] == ["edgecnn@.service"]
+
+
+def test_without_a_wheel_an_index_is_asked(installed: Device, elsewhere: Path, wheelhouse: Path) -> None:
+    index = {"EDGECNN_ROOT": str(elsewhere), "PIP_NO_INDEX": "1"}
+    done = installed.install("--no-start", **index, PIP_FIND_LINKS=str(wheelhouse))
+    assert (done.returncode, "asking the package index for edgecnn" in done.stderr) == (0, True), done.stderr
+    done = installed.install("--no-start", **index)
+    assert done.returncode == 3
+    assert "edgecnn must be on a package index, or be given as a file; pip found none: add --wheel FILE" in done.stderr
 
 
 def test_a_second_run_changes_nothing_and_leaves_the_service_alone(

@@ -1,0 +1,55 @@
+"""Which edgecnn is sent: made from the checkout, taken from a folder, or fetched from an index."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from device import CHECKOUT, wheel_of
+from edgecnn_deploy.wheels import build_wheel, choose_wheel
+
+from edgecnn.errors import SourceError, UsageError
+
+FETCH = """
+import sys
+sys.path.insert(0, sys.argv[1])  # the wheel itself: this edgecnn is of no checkout
+from pathlib import Path
+from edgecnn_deploy.wheels import choose_wheel
+print(choose_wheel(None, None, Path(sys.argv[2]))[1])
+"""
+
+
+def test_the_same_checkout_makes_the_same_wheel_so_that_a_device_knows_it(wheelhouse: Path, tmp_path: Path) -> None:
+    assert build_wheel(CHECKOUT, tmp_path).read_bytes() == wheel_of(wheelhouse).read_bytes()
+
+
+def test_a_wheelhouse_with_edgecnn_in_it_is_enough(wheelhouse: Path, tmp_path: Path) -> None:
+    assert choose_wheel(None, wheelhouse, tmp_path)[0] == wheel_of(wheelhouse)
+    (tmp_path / "edgecnn-1-py3-none-any.whl").touch()
+    (tmp_path / "edgecnn-2-py3-none-any.whl").touch()
+    with pytest.raises(UsageError, match="there are 2: name one by --wheel"):
+        choose_wheel(None, tmp_path, tmp_path)
+
+
+def test_what_is_no_wheel_of_edgecnn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="--wheel must name a file"):
+        choose_wheel(tmp_path / "edgecnn-1-py3-none-any.whl", None, tmp_path)
+    (tmp_path / "numpy-1-py3-none-any.whl").touch()
+    with pytest.raises(UsageError, match=r"must be edgecnn-VERSION-py3-none-any\.whl; received 'numpy-1"):
+        choose_wheel(tmp_path / "numpy-1-py3-none-any.whl", None, tmp_path)
+
+
+def test_without_a_checkout_an_index_is_asked(wheelhouse: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-c", FETCH, str(wheel_of(wheelhouse)), str(tmp_path)]
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse)}  # stands for it
+    done = subprocess.run(command, env=os.environ | index, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{wheel_of(wheelhouse).name}, of the package index\n", done.stderr
+    (tmp_path / wheel_of(wheelhouse).name).unlink()
+    done = subprocess.run(command, env=os.environ | {"PIP_NO_INDEX": "1"}, capture_output=True, text=True, check=False)
+    assert (
+        "a wheel of edgecnn must be made or fetched by pip; it failed: ERROR: No matching distribution" in done.stderr
+    )
+    assert "name one by --wheel FILE" in done.stderr
