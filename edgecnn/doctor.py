@@ -194,7 +194,12 @@ def _board() -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    places = {"here": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
+    places = {"here": Path.cwd()}
+    try:
+        places["temporary files"] = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # as in a container that is read-only
+        text = "temporary files: no folder can be written; predict needs none"
+        yield Finding("disk", "note", text, "to train or export, name a folder in TMPDIR")
     for name, place in places.items():
         free_mb = shutil.disk_usage(place).free / 1e6
         text = f"{name}: {place}, {free_mb:,.0f} MB free"

@@ -11,7 +11,6 @@ import importlib
 import io
 import os
 import platform
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -239,7 +238,8 @@ def _short(provider: str) -> str:
 def _heard(ort: ModuleType) -> Iterator[Callable[[], str]]:
     """What ONNX Runtime writes meanwhile to standard output and standard error, instead of letting it go there."""
     printed = io.StringIO()
-    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(printed):
+    # in memory: a container may have no folder that can be written
+    with open(os.memfd_create("log"), "w+b") as file, contextlib.redirect_stdout(printed):
         before = os.dup(2)
         os.dup2(file.fileno(), 2)
         ort.set_default_logger_severity(_ERRORS)
