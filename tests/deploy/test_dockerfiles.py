@@ -13,6 +13,7 @@ import sys
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnx_bytes
 import pytest
@@ -59,7 +60,7 @@ def files_in_git() -> list[str]:
     return end.stdout.decode().rstrip("\0").split("\0")
 
 
-def project() -> dict[str, object]:
+def project() -> dict[str, Any]:
     with (CHECKOUT / "pyproject.toml").open("rb") as file:
         return dict(tomllib.load(file)["project"])
 
@@ -153,7 +154,7 @@ def test_the_image_runs_as_a_number_that_is_not_root_and_is_in_the_group_of_came
 def test_the_command_is_started_without_a_shell_so_that_signals_reach_it(name: str) -> None:
     stage = last_stage(name)
     (command,) = json.loads(stage["ENTRYPOINT"])
-    assert command in project()["scripts"]  # type: ignore[operator]
+    assert command in project()["scripts"]
     assert json.loads(stage["CMD"]) == ["--help"]
     assert stage["WORKDIR"] == "/data"
 
@@ -165,14 +166,14 @@ def test_the_python_is_one_that_the_package_supports_and_its_tag_names_the_debia
     found = re.fullmatch(r"python:(3\.\d+)-slim-[a-z]+", bases.pop())
     assert found is not None
     about = project()
-    assert f"Programming Language :: Python :: {found[1]}" in about["classifiers"]  # type: ignore[operator]
-    assert found[1] in SpecifierSet(str(about["requires-python"]))
+    assert f"Programming Language :: Python :: {found[1]}" in about["classifiers"]
+    assert found[1] in SpecifierSet(about["requires-python"])
 
 
 @pytest.mark.parametrize(("name", "device"), [("Dockerfile", "cpu"), ("Dockerfile.gpu", "gpu")])
 def test_the_extras_are_there_and_bring_one_onnx_runtime(name: str, device: str) -> None:
     (extras,) = (rest.removeprefix("EXTRAS=").split(",") for rest in said(name, "ARG"))
-    assert set(extras) <= set(project()["optional-dependencies"])  # type: ignore[call-overload]
+    assert set(extras) <= set(project()["optional-dependencies"])
     assert set(extras) & {"cpu", "gpu"} == {device}
 
 
