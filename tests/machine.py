@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SCRIPTS = [f"scripts/{path.name}" for path in (CHECKOUT / "scripts").iterdir() if path.suffix in ("", ".sh", ".awk")]
+SCRIPTS = [
+    f"scripts/{path.name}"
+    for path in (CHECKOUT / "scripts").iterdir()
+    if path.is_file() and path.suffix in ("", ".sh", ".awk")
+]
 PROGRAMS = (
     "awk", "bash", "cat", "cksum", "cp", "cut", "date", "df", "dirname", "du", "env", "flock", "grep", "head", "id",
     "ls", "mkdir", "mv", "readlink", "rm", "sed", "sh", "sleep", "tail", "touch", "tr", "uname",

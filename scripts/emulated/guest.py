@@ -1,0 +1,100 @@
+"""Running a command in the guest, in one of two ways.
+
+``chroot``: in a user namespace of its own, whose binfmt_misc starts arm64 programs, also those that the command starts.
+``plain``: the emulator alone. A program in there cannot start another one of the guest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from emulated.problem import Problem
+from emulated.userland import CHECKOUT, Userland
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_FOR_THE_GUEST = ("PYTHON", "LD_", "VIRTUAL_ENV", "PYENV", "CONDA")
+
+
+def environment(cpu: str) -> dict[str, str]:
+    """This machine's environment without what would lead the guest to programs and packages for x86-64."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_THE_GUEST)}
+    # the guest has no other locale; packages in the user's home are for x86-64
+    return kept | {"QEMU_CPU": cpu, "PATH": PATH, "LC_ALL": "C.UTF-8", "PYTHONNOUSERSITE": "1"}
+
+
+def why_no_chroot() -> str:
+    """What keeps this machine from the way ``chroot``; empty where nothing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            end = subprocess.run(
+                ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "binfmt_misc", "none", folder],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            return "there is no program unshare (sudo apt install util-linux)"
+    if end.returncode == 0:
+        return ""
+    kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    if kernel < (6, 7):
+        return f"Linux 6.7 or newer is needed for that; this is {os.uname().release}"
+    return f"this machine forbids what a user namespace needs: {end.stderr.strip()}"
+
+
+def run_in_chroot(userland: Userland, cpu: str, command: Sequence[str]) -> NoReturn:
+    """Replaces this process by the command, in the way ``chroot``."""
+    settings = {
+        "emulator": str(userland.emulator),
+        "system": str(userland.system),
+        "packages": str(userland.packages),
+        "python": userland.python,
+        "checkout": str(CHECKOUT),
+        "folder": os.getcwd(),
+    }
+    inside = [sys.executable, str(Path(__file__).with_name("chroot.py")), json.dumps(settings), *command]
+    line = ["unshare", "--user", "--map-root-user", "--mount", *inside]
+    os.execvpe("unshare", line, environment(cpu) | {"PATH": os.environ["PATH"], "GUEST_PATH": PATH})
+
+
+def run_plainly(userland: Userland, cpu: str, command: Sequence[str]) -> NoReturn:
+    """Replaces this process by the command, in the way ``plain``.
+
+    Raises:
+        Problem: There is no such program.
+    """
+    program = _find(userland.system, command[0])
+    words = [str(program), *command[1:]]
+    with program.open("rb") as file:
+        first = file.readline()
+    if first.startswith(b"#!"):
+        interpreter, *options = first[2:].decode().split()
+        words = [str(_find(userland.system, interpreter)), *options, *words]
+    places = {"PYTHONPATH": f"{CHECKOUT}:{userland.packages}"}
+    line = [str(userland.emulator), "-L", str(userland.system), *words]
+    os.execve(userland.emulator, line, environment(cpu) | places)
+
+
+def _find(system: Path, name: str) -> Path:
+    places = [system / folder.lstrip("/") / name for folder in PATH.split(":")]
+    if "/" in name:
+        places = [system / name.lstrip("/"), Path(name)]
+    for place in places:
+        # a link such as /usr/bin/python3 is meant within the guest's system
+        target = (
+            system / os.readlink(place).lstrip("/") if place.is_symlink() and os.readlink(place)[0] == "/" else place
+        )
+        if target.is_file():
+            return target.resolve()
+    raise Problem(f"the guest has no program {name}", "It has: " + " ".join(sorted(_names(system))))
+
+
+def _names(system: Path) -> set[str]:
+    return {path.name for path in (system / "usr/local/bin").iterdir()} | {"python3"}
