@@ -1,0 +1,1 @@
+"""An emulated Raspberry Pi: what scripts/pi consists of."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emulated.problem import Problem
+
 
 def say(text: str) -> None:
     """Tells the user something that is no output of the command."""
@@ -39,20 +41,27 @@ def turn() -> Iterator[None]:
         yield
 
 
-def kept(name: str, make: Callable[[Path], None], telling: str) -> Path:
+def kept(name: str, make: Callable[[Path], None], telling: str, *, offline: bool = False) -> Path:
     """A folder, made if it is not there yet; to be called in one's `turn`.
 
     Args:
         name: The folder's, which says all that its contents depend on.
         make: Makes it at the path it is given.
-        telling: What the user reads before it is made.
+        telling: What it is, for the user.
+        offline: It must be there.
+
+    Raises:
+        Problem: It is not there, and cannot be made or may not.
     """
     folder = home() / name
     if folder.is_dir():
         return folder
-    say(telling)
+    if offline:
+        raise Problem(f"{telling} was asked for, with --offline; it has not been fetched", "Leave out --offline once.")
+    for left in home().glob("*.part*"):  # by one that was killed
+        shutil.rmtree(left)
+    say(f"fetching {telling}, to be kept in {home()}")
     part = home() / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
     try:
         make(part)
         part.rename(folder)
@@ -62,10 +71,9 @@ def kept(name: str, make: Callable[[Path], None], telling: str) -> Path:
 
 
 def clean() -> None:
-    """Removes all that was kept."""
-    with turn():
-        for path in home().iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-        (home() / "lock").unlink()
-    home().rmdir()
+    """Removes all that was kept, but for the file by which others wait."""
+    if home().is_dir():
+        with turn():
+            for path in home().iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)

@@ -73,7 +73,8 @@ def show_the_hosts_files(settings: Mapping[str, str], root: Path) -> None:
 
 def main(settings: Mapping[str, str], command: Sequence[str]) -> None:
     """The script."""
-    base = Path(settings["system"]).with_name("root")
+    os.chdir(settings["cache"])  # relative names, since a comma or a colon in that folder's would end an option
+    base = Path("root")
     base.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", "mode=755", "none", base)
     register(settings["emulator"], base / "binfmt")

@@ -8,6 +8,7 @@ scripts would have to be.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from pathlib import Path
 from emulated.problem import Problem
 
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
-RELEASES = ("bookworm", "trixie")
 KEYRINGS = [Path(f"/usr/share/keyrings/debian-archive-keyring.{ending}") for ending in ("pgp", "gpg")]
 FOR_MERGED_USR = ("bin", "sbin", "lib")
 
@@ -67,13 +67,10 @@ def unpack(release: str, architecture: str, packages: Sequence[str], folder: Pat
 def machine_mirror() -> str:
     """The archive of Debian that this machine's own apt uses; Debian's own where it uses none, as on Ubuntu."""
     needs("apt-get")
-    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
-    for line in _run(["apt-get", "indextargets", "--format", form], os.environ).splitlines():
-        address, _, kind = line.partition(" ")
-        release, _, component = kind.partition(" ")
-        # "debian" is also how Docker's archive ends, whose component is "stable"
-        ours = release in (*RELEASES, "stable", "testing", "sid", "unstable", "forky") and component == "main"
-        if ours and address.startswith("http") and address.rstrip("/").endswith("/debian"):
+    told = _run(["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI)"], os.environ)
+    for component, _, address in (line.partition(" ") for line in told.splitlines()):
+        # others' archives for Debian have another component (Docker), or lie deeper (WineHQ)
+        if component == "main" and re.fullmatch(r"https?://[^/]+/debian/?", address):
             return address.rstrip("/")
     return DEFAULT_MIRROR
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from emulated.problem import Problem
-from emulated.userland import CHECKOUT, Userland
+from emulated import cache
+from emulated.userland import CHECKOUT, PYTHONS, Userland
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOR_THE_GUEST = ("PYTHON", "LD_", "VIRTUAL_ENV", "PYENV", "CONDA")
@@ -43,8 +44,8 @@ def why_no_chroot() -> str:
             return "there is no program unshare (sudo apt install util-linux)"
     if end.returncode == 0:
         return ""
-    kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
-    if kernel < (6, 7):
+    kernel = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if kernel and (int(kernel[1]), int(kernel[2])) < (6, 7):
         return f"Linux 6.7 or newer is needed for that; this is {os.uname().release}"
     return f"this machine forbids what a user namespace needs: {end.stderr.strip()}"
 
@@ -52,10 +53,11 @@ def why_no_chroot() -> str:
 def run_in_chroot(userland: Userland, cpu: str, command: Sequence[str]) -> NoReturn:
     """Replaces this process by the command, in the way ``chroot``."""
     settings = {
-        "emulator": str(userland.emulator),
-        "system": str(userland.system),
-        "packages": str(userland.packages),
-        "python": userland.python,
+        "cache": str(cache.home()),
+        "emulator": str(userland.emulator.relative_to(cache.home())),
+        "system": userland.system.name,
+        "packages": userland.packages.name,
+        "python": PYTHONS[userland.release],
         "checkout": str(CHECKOUT),
         "folder": os.getcwd(),
     }
@@ -65,11 +67,7 @@ def run_in_chroot(userland: Userland, cpu: str, command: Sequence[str]) -> NoRet
 
 
 def run_plainly(userland: Userland, cpu: str, command: Sequence[str]) -> NoReturn:
-    """Replaces this process by the command, in the way ``plain``.
-
-    Raises:
-        Problem: There is no such program.
-    """
+    """Replaces this process by the command, in the way ``plain``."""
     program = _find(userland.system, command[0])
     words = [str(program), *command[1:]]
     with program.open("rb") as file:
@@ -83,18 +81,11 @@ def run_plainly(userland: Userland, cpu: str, command: Sequence[str]) -> NoRetur
 
 
 def _find(system: Path, name: str) -> Path:
-    places = [system / folder.lstrip("/") / name for folder in PATH.split(":")]
+    places = [Path(folder.lstrip("/"), name) for folder in PATH.split(":")]
     if "/" in name:
-        places = [system / name.lstrip("/"), Path(name)]
+        places = [Path(name.lstrip("/")), Path.cwd() / name]
     for place in places:
-        # a link such as /usr/bin/python3 is meant within the guest's system
-        target = (
-            system / os.readlink(place).lstrip("/") if place.is_symlink() and os.readlink(place)[0] == "/" else place
-        )
-        if target.is_file():
-            return target.resolve()
-    raise Problem(f"the guest has no program {name}", "It has: " + " ".join(sorted(_names(system))))
-
-
-def _names(system: Path) -> set[str]:
-    return {path.name for path in (system / "usr/local/bin").iterdir()} | {"python3"}
+        if (system / place).is_file():
+            return (system / place).resolve()
+    cache.say(f"the guest cannot run {name}: No such file or directory")
+    sys.exit(127)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from emulated import cache, debian
@@ -60,14 +61,14 @@ class Userland:
     system: Path
     packages: Path
 
-    @property
-    def python(self) -> str:
-        """The version of the guest's Python, such as ``3.11``."""
-        return PYTHONS[self.release]
 
-
-def prepare(release: str, mirror: str | None) -> Userland:
+def prepare(release: str, mirror: str | None, *, offline: bool = False) -> Userland:
     """Fetches what is not there yet.
+
+    Args:
+        release: A key of `PYTHONS`.
+        mirror: The archive of Debian to take; that of this machine's apt if None.
+        offline: Fetch nothing.
 
     Raises:
         Problem: Something cannot be had.
@@ -77,30 +78,25 @@ def prepare(release: str, mirror: str | None) -> Userland:
     for extra in EXTRAS:
         needed += project["optional-dependencies"][extra]
     key = hashlib.sha256("\n".join([project["version"], *needed]).encode()).hexdigest()[:8]
+    python = PYTHONS[release]
+    makers = {
+        "qemu-user": (partial(_make_emulator, mirror), "qemu 10 (16 MB)"),
+        f"{release}-arm64": (partial(_make_system, release, mirror), f"Debian {release} for arm64 (190 MB)"),
+        f"{release}-packages-{key}": (
+            partial(_make_packages, python, needed, project["version"]),
+            f"ONNX Runtime and all else that edgecnn needs, for aarch64 and Python {python} (250 MB)",
+        ),
+    }
     with cache.turn():
-        return Userland(
-            release,
-            cache.kept(
-                "qemu-user", lambda folder: _make_emulator(folder, mirror), "fetching qemu 10 (25 MB), kept for later"
-            )
-            / "qemu-aarch64",
-            cache.kept(
-                f"{release}-arm64",
-                lambda folder: _make_system(release, folder, mirror),
-                f"fetching Debian {release} for arm64 (40 MB), kept for later",
-            ),
-            cache.kept(
-                f"{release}-packages-{key}",
-                lambda folder: _make_packages(PYTHONS[release], needed, project["version"], folder),
-                f"fetching ONNX Runtime and what else edgecnn needs, for aarch64 and Python {PYTHONS[release]} (100 MB)",
-            ),
+        emulator, system, packages = (
+            cache.kept(name, make, telling, offline=offline) for name, (make, telling) in makers.items()
         )
+    return Userland(release, emulator / "qemu-aarch64", system, packages)
 
 
-def _make_emulator(folder: Path, mirror: str | None) -> None:
+def _make_emulator(mirror: str | None, folder: Path) -> None:
     # that of bookworm, 7.2, crashes when ONNX Runtime is imported; this one is static and runs anywhere
-    whole = folder.with_name("qemu-user-whole.part")
-    shutil.rmtree(whole, ignore_errors=True)
+    whole = folder.with_name(f"{folder.name}-whole")
     try:
         debian.unpack("trixie", "amd64", ["qemu-user"], whole, mirror)
         folder.mkdir()
@@ -109,14 +105,14 @@ def _make_emulator(folder: Path, mirror: str | None) -> None:
         shutil.rmtree(whole, ignore_errors=True)
 
 
-def _make_system(release: str, folder: Path, mirror: str | None) -> None:
+def _make_system(release: str, mirror: str | None, folder: Path) -> None:
     debian.unpack(release, "arm64", PROGRAMS, folder, mirror)
     for name in OF_THE_HOST:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     programs = folder / "usr/local/bin"
     programs.mkdir(parents=True, exist_ok=True)
-    (programs / "python").symlink_to("/usr/bin/python3")
+    (programs / "python").symlink_to("../../bin/python3")
     for name in ("edgecnn", "pytest"):
         (programs / name).write_text(SCRIPT.format(module=name))
         (programs / name).chmod(0o755)
