@@ -51,7 +51,7 @@ def put_together(settings: Mapping[str, str], base: Path) -> Path:
         shutil.copytree("/etc/xdg/pip", upper / "etc/xdg/pip")
     finds = upper / "usr/lib/python3/dist-packages/edgecnn-checkout.pth"
     finds.parent.mkdir(parents=True)
-    finds.write_text(settings["checkout"] + "\n")
+    finds.write_text(settings["code"] + "\n")
     layers = f"lowerdir={settings['system']},upperdir={upper},workdir={work},userxattr"
     mount("-t", "overlay", "-o", layers, "none", root)
     return root
@@ -61,7 +61,7 @@ def show_the_hosts_files(settings: Mapping[str, str], root: Path) -> None:
     """Mounts the host's folders at their places, and the packages where Debian's Python looks for them."""
     shown = [path for path in Path("/").iterdir() if path.is_dir() and not path.is_symlink()]
     shown = [path for path in shown if path.name not in OF_THE_GUEST]
-    for path in (Path(settings["checkout"]), Path(settings["folder"])):
+    for path in (*map(Path, settings["code"].splitlines()), Path(settings["folder"])):
         if path.parts[1] in OF_THE_GUEST:
             shown.append(path)
     pairs = [(path, root / path.relative_to("/")) for path in shown]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from emulated import cache
-from emulated.userland import CHECKOUT, PYTHONS, Userland
+from emulated.userland import CODE, PYTHONS, Userland
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOR_THE_GUEST = ("PYTHON", "LD_", "VIRTUAL_ENV", "PYENV", "CONDA")
@@ -58,7 +58,7 @@ def run_in_chroot(userland: Userland, cpu: str, command: Sequence[str]) -> NoRet
         "system": userland.system.name,
         "packages": userland.packages.name,
         "python": PYTHONS[userland.release],
-        "checkout": str(CHECKOUT),
+        "code": "\n".join(map(str, CODE)),
         "folder": os.getcwd(),
     }
     inside = [sys.executable, str(Path(__file__).with_name("chroot.py")), json.dumps(settings), *command]
@@ -75,7 +75,7 @@ def run_plainly(userland: Userland, cpu: str, command: Sequence[str]) -> NoRetur
     if first.startswith(b"#!"):
         interpreter, *options = first[2:].decode().split()
         words = [str(_find(userland.system, interpreter)), *options, *words]
-    places = {"PYTHONPATH": f"{CHECKOUT}:{userland.packages}"}
+    places = {"PYTHONPATH": ":".join(map(str, [*CODE, userland.packages]))}
     line = [str(userland.emulator), "-L", str(userland.system), *words]
     os.execve(userland.emulator, line, environment(cpu) | places)
 

@@ -16,6 +16,8 @@ from emulated import cache, debian
 from emulated.problem import Problem
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+CODE = [CHECKOUT, CHECKOUT / "training", CHECKOUT / "deploy"]
+"""What is run as it is, and not copied."""
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Raspberry Pi OS, and the Python of each."""
 

@@ -217,7 +217,7 @@ def test_a_feed_in_a_thread_ends_where_it_is_closed(colors: Path, tmp_path: Path
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "waited for in vain"
         time.sleep(0.01)
