@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 OF_THE_GUEST = {"bin", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "var"}
@@ -71,7 +71,7 @@ def show_the_hosts_files(settings: Mapping[str, str], root: Path) -> None:
         mount("--rbind", source, target)
 
 
-def main(settings: Mapping[str, str], command: Sequence[str]) -> None:
+def main(settings: Mapping[str, str], command: list[str]) -> None:
     """The script."""
     os.chdir(settings["cache"])  # relative names, since a comma or a colon in that folder's would end an option
     base = Path("root")

@@ -21,24 +21,14 @@ CODE = [CHECKOUT, CHECKOUT / "training", CHECKOUT / "deploy"]
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Raspberry Pi OS, and the Python of each."""
 
-PROGRAMS = [
-    "base-files",
-    "bash",
-    "coreutils",
-    "dash",
-    "grep",
-    "libc-bin",
-    "libstdc++6",
-    "procps",
-    "python3",
-    "python3-venv",
-    "sed",
-]
+PROGRAMS = "base-files bash coreutils dash grep libc-bin libstdc++6 procps python3 python3-venv sed".split()
+PROGRAMS += ["usr-is-merged"]  # without it bookworm's procps brings usrmerge and Perl
 FOR_TESTS = ["pytest", "pytest-xdist", "hypothesis", "jsonschema"]
 EXTRAS = ["cpu", "video"]
 GLIBC = ["2_28", "2_27", "2_26", "2_17"]  # of the wheels that both releases can load
 # Where the user's own files lie, or the machine's: what the guest's system has there must not hide them.
 OF_THE_HOST = ["boot", "dev", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp"]
+NEVER_READ = ["doc", "info", "locale", "man"]  # a third of the size
 
 SCRIPT = """#!/usr/bin/python3
 import runpy
@@ -109,7 +99,7 @@ def _make_emulator(mirror: str | None, folder: Path) -> None:
 
 def _make_system(release: str, mirror: str | None, folder: Path) -> None:
     debian.unpack(release, "arm64", PROGRAMS, folder, mirror)
-    for name in OF_THE_HOST:
+    for name in [*OF_THE_HOST, *(f"usr/share/{name}" for name in NEVER_READ)]:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     programs = folder / "usr/local/bin"
