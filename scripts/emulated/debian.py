@@ -59,7 +59,7 @@ def unpack(release: str, architecture: str, packages: Sequence[str], folder: Pat
     shutil.rmtree(state, ignore_errors=True)
     try:
         for archive in _download(release, architecture, packages, state, mirror or machine_mirror()):
-            _run(["dpkg-deb", "-x", str(archive), str(folder)], os.environ)
+            _extract(archive, folder)
     finally:
         shutil.rmtree(state, ignore_errors=True)
 
@@ -106,12 +106,21 @@ def _download(release: str, architecture: str, packages: Sequence[str], state: P
     return sorted((state / "cache/archives").glob("*.deb"))
 
 
+def _extract(archive: Path, folder: Path) -> None:
+    # "dpkg-deb -x" would put folders in place of the links /bin, /lib and /sbin
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as packed:
+        unpacking = ["tar", "--extract", "--preserve-permissions", "--keep-directory-symlink", f"--directory={folder}"]
+        unpacked = subprocess.run(unpacking, stdin=packed.stdout, check=False).returncode
+    if unpacked or packed.returncode:
+        raise Problem(f"{archive.name} could not be unpacked into {folder}", "Is the disk full?")
+
+
 def _run(command: list[str], environment: os._Environ[str] | dict[str, str], mirror: str = "") -> str:
     end = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     # "apt-get update" ends with 0 where the archive did not answer, and warns
-    complaints = [line for line in end.stderr.splitlines() if line.startswith(("E:", "W: Failed", "dpkg-deb: error"))]
+    complaints = [line for line in end.stderr.splitlines() if line.startswith(("E:", "W: Failed"))]
     if end.returncode == 0 and not complaints:
         return end.stdout
     advice = [f"{mirror} was asked: is there a network? Name another with --mirror URL."] if mirror else []

@@ -21,8 +21,8 @@ CODE = [CHECKOUT, CHECKOUT / "training", CHECKOUT / "deploy"]
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Raspberry Pi OS, and the Python of each."""
 
-PROGRAMS = "base-files bash coreutils dash grep libc-bin libstdc++6 procps python3 python3-venv sed".split()
-PROGRAMS += ["usr-is-merged"]  # without it bookworm's procps brings usrmerge and Perl
+PROGRAMS = ["base-files", "bash", "coreutils", "dash", "grep", "libc-bin", "libstdc++6", "procps", "python3"]
+PROGRAMS += ["python3-venv", "sed", "usr-is-merged"]  # without the last one bookworm's procps brings usrmerge and Perl
 FOR_TESTS = ["pytest", "pytest-xdist", "hypothesis", "jsonschema"]
 EXTRAS = ["cpu", "video"]
 GLIBC = ["2_28", "2_27", "2_26", "2_17"]  # of the wheels that both releases can load
@@ -73,7 +73,7 @@ def prepare(release: str, mirror: str | None, *, offline: bool = False) -> Userl
     python = PYTHONS[release]
     makers = {
         "qemu-user": (partial(_make_emulator, mirror), "qemu 10 (16 MB)"),
-        f"{release}-arm64": (partial(_make_system, release, mirror), f"Debian {release} for arm64 (190 MB)"),
+        f"{release}-arm64": (partial(_make_system, release, mirror), f"Debian {release} for arm64 (90 MB)"),
         f"{release}-packages-{key}": (
             partial(_make_packages, python, needed, project["version"]),
             f"ONNX Runtime and all else that edgecnn needs, for aarch64 and Python {python} (250 MB)",
