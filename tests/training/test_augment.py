@@ -39,6 +39,15 @@ def test_a_flip_mirrors_about_half_of_the_pictures_and_leaves_the_others() -> No
     assert 150 < mirrored.sum() < 250  # 200 ± 5 standard deviations
 
 
+def test_inverting_swaps_light_and_dark_in_about_half_of_the_pictures_and_leaves_the_others() -> None:
+    images = generator(1).integers(0, 256, (400, 4, 5, 3), np.uint8)
+    result = Augmentation(invert=True)(images, generator())
+    same = (result == images).all((1, 2, 3))
+    swapped = (result.astype(int) + images == 255).all((1, 2, 3))
+    assert (same | swapped).all()
+    assert 150 < swapped.sum() < 250  # 200 ± 5 standard deviations
+
+
 def test_a_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
     column = np.arange(10, dtype=np.uint8)
     images = np.broadcast_to(column[None, None, :, None], (64, 8, 10, 1)).copy()

@@ -27,6 +27,7 @@ class Augmentation:
         rotate: Largest turn either way, in degrees.
         zoom: Largest change of size either way, as a share: 0.2 shows things at 0.8 to 1.2 of their size.
         flip: Whether pictures are mirrored left to right, each of them in every other epoch.
+        invert: Whether half of the pictures are shown as their negatives.
         brightness: Largest change of the brightness either way, as a share.
         contrast: Largest change of the contrast either way, as a share.
         cutout: Side of a square that is blanked at a random place, as a share of the picture's shorter side.
@@ -36,6 +37,7 @@ class Augmentation:
     rotate: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    invert: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     cutout: float = 0.0
@@ -68,6 +70,8 @@ class Augmentation:
         if self.flip:
             turned = drawn if mirrored is None else mirrored
             images = np.where(turned[:, None, None, None], images[:, :, ::-1], images)
+        if self.invert:
+            images = np.where(rng.random((count, 1, 1, 1)) < 0.5, 255 - images, images)
         if self.rotate or self.zoom:
             sizes = 1 + self.zoom * rng.uniform(-1, 1, (count,))
             images = self._warp(images, turns, moves, sizes)

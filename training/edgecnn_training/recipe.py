@@ -76,6 +76,7 @@ class Recipe:
         rotate: Largest random turn, in degrees.
         zoom: Largest random change of size, as a share.
         flip: Whether each picture is mirrored in every other epoch; wrong for letters, digits and signs.
+        invert: Whether half of the pictures are shown as their negatives: for writing, dark on light or light on dark.
         brightness: Largest random change of brightness, as a share.
         contrast: Largest random change of contrast, as a share.
         cutout: Side of a square that is blanked at a random place, as a share of the picture's side.
@@ -112,6 +113,7 @@ class Recipe:
     rotate: float = 10.0
     zoom: float = 0.0
     flip: bool = False
+    invert: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     cutout: float = 0.0
