@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from edgecnn_training.augment import Augmentation
 from edgecnn_training.backend import start_keras
-from edgecnn_training.calibrate import calibration_rows
+from edgecnn_training.calibrate import calibration_rows, with_negatives
 from edgecnn_training.pictures import Normalization, Pictures, measure_normalization
 
 start_keras("to test")
@@ -98,6 +98,18 @@ def test_calibration_takes_as_many_of_each_class_until_a_class_has_no_more() -> 
     assert len(set(rows.tolist())) == 64
     assert np.bincount(classes[rows - 1000]).tolist() == [30, 30, 4]
     assert np.array_equal(rows, calibration_rows(train, count=64))
+
+
+def test_a_network_that_was_shown_negatives_is_calibrated_on_pictures_and_their_negatives_of_all_classes() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 2, 1), np.uint8)
+    train = Pictures(images, np.arange(30) + 5, np.arange(30) % 3)
+    both = with_negatives(train, count=12)
+    assert len(both) == 24
+    assert np.bincount(both.class_index).tolist() == [8, 8, 8]
+    for picture, negative, label in zip(both.images[:12], both.images[12:], both.class_index, strict=False):
+        (row,) = np.flatnonzero((images == picture).all((1, 2, 3)))
+        assert (row - 5) % 3 == label
+        assert (negative.astype(int) + picture == 255).all()
 
 
 def test_balanced_epochs_show_each_class_equally_often_and_its_pictures_as_evenly_as_can_be() -> None:

@@ -21,6 +21,27 @@ def calibration_rows(train: Pictures, *, count: int = COUNT, seed: int = 0) -> I
     Returns:
         int64 rows, classes interleaved.
     """
+    return train.rows[_evenly(train, count, seed)]
+
+
+def with_negatives(train: Pictures, *, count: int = COUNT, seed: int = 0) -> Pictures:
+    """What to calibrate a network on that was shown negatives too: pictures of the training split, and their negatives.
+
+    Args:
+        train: The training split.
+        count: How many pictures at most; there are as many negatives.
+        seed: Draws them.
+
+    Returns:
+        Copies in memory, uint8 ``(2 · count, H, W, C)``.
+    """
+    chosen = _evenly(train, count, seed)
+    images = train.take(chosen)
+    both, classes = np.concatenate([images, 255 - images]), train.class_index[chosen]
+    return Pictures(both, np.arange(len(both)), np.concatenate([classes, classes]))
+
+
+def _evenly(train: Pictures, count: int, seed: int) -> Indices:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(train))
     classes = train.class_index[order]
@@ -29,4 +50,4 @@ def calibration_rows(train: Pictures, *, count: int = COUNT, seed: int = 0) -> I
     for index in np.unique(classes):
         own = np.flatnonzero(classes == index)
         rank[own] = np.arange(len(own))
-    return train.rows[order[np.argsort(rank, kind="stable")[:count]]]
+    return order[np.argsort(rank, kind="stable")[:count]]

@@ -15,6 +15,7 @@ from edgecnn.errors import UsageError
 from edgecnn.frames import Image
 from edgecnn_training import confidence, locations, loop, networks, run_data, screen
 from edgecnn_training.accuracy import in_batches
+from edgecnn_training.calibrate import with_negatives
 from edgecnn_training.export import any_size
 from edgecnn_training.export.claims import Source
 from edgecnn_training.export.container import Identity
@@ -35,7 +36,7 @@ class Material:
         identity: What the card will say.
         split: Name of the split that it is measured on.
         held_out: The pictures of that split; none where there is no data, then nothing is measured.
-        train: The training pictures, or none.
+        train: The pictures to calibrate on: training pictures, or none.
         validation: The validation pictures, or none.
         parity: Pictures on which the float32 file is compared with Keras.
         temperature: What the logits are divided by.
@@ -68,6 +69,8 @@ def of_run(
     codes = run_data.codes_of(run, data)
     split, held_out = run_data.held_out(data, codes)
     train = run_data.pictures(data, codes, "train")
+    if run.info.recipe.invert:
+        train = with_negatives(train)
     ordered = np.argsort(-codes.astype(np.int64), kind="stable")[:PARITY_PICTURES]  # test first, then validation
     screen.say(f"{run.path}  {run.info.recipe.arch}, checkpoint of epoch {best.state.epoch}")
     if told := networks.unfinished(run):
