@@ -20,7 +20,7 @@ from typing import Self, TypeAlias, cast
 import numpy as np
 from PIL import Image as PILImage
 
-from edgecnn import prescan
+from edgecnn import bundled, prescan
 from edgecnn.card import KEY, ModelCard, graph_hash
 from edgecnn.decode import decode_file, from_pillow
 from edgecnn.errors import ImageError, ModelError, SourceError, UsageError
@@ -47,7 +47,7 @@ class Classifier:
     """A model, ready to predict. A context manager; `close` is idempotent; predicting is thread-safe.
 
     Args:
-        path: The ``.onnx`` file that ``edgecnn export`` wrote.
+        path: The ``.onnx`` file that ``edgecnn export`` wrote, or a name of ``edgecnn models``.
         device: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"openvino"``, ``"provider:NAME"`` with the name of one of ONNX
             Runtime's providers, or ``"auto"``: CUDA where it really starts, else the CPU.
         threads: Threads for one inference; 1 by default.
@@ -81,7 +81,7 @@ class Classifier:
         self_test: bool = True,
         allow_any_op: bool = False,
     ) -> None:
-        self.path = pathlib.Path(path)
+        self.path = bundled.find(path)
         try:
             model = _read(self.path)
             graph = prescan.check(model, allow_any_op=allow_any_op).graph
@@ -292,8 +292,6 @@ class Classifier:
 
 
 def _read(path: pathlib.Path) -> bytes:
-    if not path.exists():
-        raise ModelError("no such file; name the file that `edgecnn export` wrote")
     if not path.is_file():
         raise ModelError("a model must be a file; this is none: `edgecnn export RUN` makes one from a run")
     if path.stat().st_size > MAX_MODEL_BYTES:

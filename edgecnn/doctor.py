@@ -62,7 +62,7 @@ def examine(model: str | None = None) -> Iterator[Finding]:
     """Look at everything, one after the other; what fails to be looked at is a finding itself.
 
     Args:
-        model: A model to try as well: it is loaded, tests itself, and is timed.
+        model: A model to try as well, a file or a bundled one's name: it is loaded, tests itself, and is timed.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [_system, _packages, _processor, _devices, _cameras, _board, _disk]
     for check in checks:

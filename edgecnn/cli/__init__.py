@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from edgecnn.cli import cameras, capture, demo, doctor, inspect, predict
+from edgecnn.cli import cameras, capture, demo, doctor, inspect, models, predict
 from edgecnn.errors import EdgecnnError, SinkError, SourceError, printable, redacted
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as the shell reports it
@@ -66,6 +66,7 @@ def _root(
 
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
+app.command("models")(models.models)
 app.command("capture")(capture.capture)
 app.command("cameras")(cameras.cameras)
 app.command("doctor")(doctor.doctor)

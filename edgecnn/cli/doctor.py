@@ -18,7 +18,10 @@ _SIGNS = {"ok": "✓", "note": "·", "problem": "✗"}
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(help="A model to try as well: it is loaded, tests itself and is timed.", metavar="[MODEL]"),
+        typer.Argument(
+            help="A model to try as well, a file or a name of `edgecnn models`: it is loaded, tests itself, is timed.",
+            metavar="[MODEL]",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, also on a terminal.")] = False,
 ) -> None:

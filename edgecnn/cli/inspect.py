@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import shutil
 import sys
 import textwrap
@@ -26,20 +25,22 @@ _LONGEST_NAME = 20  # of a row; longer ones come from elsewhere
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="Any .onnx file; one without a card is told as such.", metavar="MODEL")],
+    model: Annotated[
+        str,
+        typer.Argument(help="Any .onnx file, also one without a card, or a name of `edgecnn models`.", metavar="MODEL"),
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with the whole card, also on a terminal.")
     ] = False,
     allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Show a model's card, inputs, outputs and operators."""
-    from edgecnn import prescan
+    from edgecnn import bundled, prescan
     from edgecnn.card import KEY, ModelCard, graph_hash
 
-    path = pathlib.Path(model)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise ModelError(f"{model}: {what}; name the file that `edgecnn export` wrote")
+    path = bundled.find(model)
+    if path.is_dir():
+        raise ModelError(f"{model}: a folder; name the file that `edgecnn export` wrote")
     data = path.read_bytes()
     try:
         prescan.check(data, allow_any_op=allow_any_op)
@@ -54,11 +55,11 @@ def inspect(
         record |= {"card": json.loads(card.to_json()) if card else None} | dataclasses.asdict(outline)
         print(json.dumps(record, ensure_ascii=False, indent=2 if as_json else None))  # noqa: T201
         return
-    rows = [("file", f"{model}, {_size(len(data))}"), *_card_rows(card, digest), *_outline_rows(outline)]
-    _print(rows)
+    rows = [("file", f"{model}, {size(len(data))}"), *_card_rows(card, digest), *_outline_rows(outline)]
+    print_rows(rows)
 
 
-def _print(rows: Sequence[tuple[str, str]]) -> None:
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Two columns, the second one wrapped to the terminal's width."""
     indent = 2 + max(len(printable(name)) for name, _ in rows if len(name) <= _LONGEST_NAME)
     columns = max(40, shutil.get_terminal_size().columns)
@@ -75,7 +76,7 @@ def _print(rows: Sequence[tuple[str, str]]) -> None:
         print("\n".join(lines or [first.rstrip()]))  # noqa: T201
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes for people: ``900 bytes``, ``92 KB``, ``3.1 MB``."""
     if count < 1_000:
         return f"{count} bytes"
@@ -87,8 +88,8 @@ def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
     if card is None:
         return [("card", "none: not exported by edgecnn; `edgecnn predict` refuses it"), ("graph", digest)]
     spec = card.input
-    size = f"{spec.height}×{spec.width} {'RGB' if spec.channels == 3 else 'grey'}"
-    taken = size if spec.sizes == "fixed" else f"any size may be fed, grey or RGB; the graph brings it to {size}"
+    shape = f"{spec.height}×{spec.width} {'RGB' if spec.channels == 3 else 'grey'}"
+    taken = shape if spec.sizes == "fixed" else f"any size may be fed, grey or RGB; the graph brings it to {shape}"
     matches = "matches the card" if digest == card.graph_sha256 else "DIFFERS from the card: changed after the export"
     rows = [
         ("name", card.name),
@@ -106,13 +107,13 @@ def _card_rows(card: ModelCard | None, digest: str) -> list[tuple[str, str]]:
     return rows + [(name, _words(value)) for name, value in more.items() if name != "provenance"] + _origin(more)
 
 
-def _accuracy(claims: Json) -> str:
+def accuracy(claims: Json) -> str:
     """The card's accuracy in a sentence; empty where it is not what `edgecnn export` writes."""
     match claims:
         case {"top1": float(top1), "n": int(n), "interval": [float(low), float(high)], "split": str(split), **others}:
-            text = f"top-1 {_share(top1)} of {n:,} {split} pictures, 95 % interval {_share(low)} to {_share(high)}"
+            text = f"top-1 {share(top1)} of {n:,} {split} pictures, 95 % interval {share(low)} to {share(high)}"
             before, leaked = others.get("float_top1"), others.get("leaked")
-            text += f"; {_share(before)} before quantisation" if isinstance(before, float) else ""
+            text += f"; {share(before)} before quantisation" if isinstance(before, float) else ""
             return text + (f"; flattered by {leaked:,} it knew" if isinstance(leaked, int) and leaked else "")
     return ""
 
@@ -130,7 +131,7 @@ def _unknown(claims: Json) -> str:
         case {"threshold": float(limit), "coverage": float(kept), "error": float(wrong), "n": int(n)}:
             return (
                 f"below a score of {limit:.2f}, where {(1 - kept) * 100:.1f} % of {n:,} pictures of known classes are; "
-                f"{_share(wrong)} of the others are wrong"
+                f"{share(wrong)} of the others are wrong"
             )
     return ""
 
@@ -167,12 +168,13 @@ def _recipe(values: Json) -> str:
     return ""
 
 
-def _share(share: float) -> str:
-    return f"{share * 100:.2f} %"
+def share(part: float) -> str:
+    """A share of 1 in percent."""
+    return f"{part * 100:.2f} %"
 
 
 _SENTENCES: dict[str, Callable[[Json], str]] = {
-    "accuracy": _accuracy,
+    "accuracy": accuracy,
     "calibration": _calibration,
     "unknown": _unknown,
     "self_test": _self_test,

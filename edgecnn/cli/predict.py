@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import typer
 
-from edgecnn import plugins
+from edgecnn import bundled, plugins
 from edgecnn.cli import feed
 from edgecnn.cli.config import read_config
 from edgecnn.cli.options import AllowAnyOp
@@ -31,7 +31,12 @@ _ENDINGS = {".csv": "csv", ".txt": "table"}
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="The .onnx file that `edgecnn export` wrote.", metavar="MODEL")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The .onnx file that `edgecnn export` wrote, or a name of `edgecnn models`.", metavar="MODEL"
+        ),
+    ],
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -129,10 +134,14 @@ def predict(
 
 def _refuse_swapped(model: str, sources: list[str]) -> None:
     """Say so where the model stands behind the pictures."""
-    behind = next((source for source in sources if source.lower().endswith(".onnx")), None)
-    if behind is not None and not model.lower().endswith(".onnx"):
+    behind = next(filter(_is_model, sources), None)
+    if behind is not None and not _is_model(model):
         typed = f"edgecnn predict {shlex.quote(behind)} {shlex.quote(model)}"
         raise UsageError(f"the model must stand before the pictures; received {model!r} first: {typed}")
+
+
+def _is_model(text: str) -> bool:
+    return text.lower().endswith(".onnx") or (text in bundled.names() and not os.path.lexists(text))
 
 
 def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:

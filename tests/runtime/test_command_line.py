@@ -81,7 +81,8 @@ def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, c
     [
         (["predict", "MODEL", "nothing.jpg"], 3, "error: no file or folder 'nothing.jpg'; name a picture"),
         (["predict", "MODEL", "PHOTOS", "nothing.jpg"], 3, "error: no file or folder 'nothing.jpg'"),
-        (["predict", "signs", "PHOTOS"], 4, "error: signs: no such file; name the file that `edgecnn export` wrote"),
+        (["predict", "sings", "PHOTOS"], 4, "error: sings: no such file; name the file that `edgecnn export` wrote"),
+        (["predict", "sings", "PHOTOS"], 4, "; did you mean 'signs'?"),
         (["predict", "PHOTOS/2.png", "PHOTOS"], 4, "2.png: not an ONNX file"),
         (["predict", "MODEL", "PHOTOS", "-o", "no/where"], 6, "error: results cannot be written to 'no/where'"),
         (["predict", "MODEL", "PHOTOS", "-o", "PHOTOS/2.png"], 6, "holds no text, so it is not overwritten"),
@@ -99,6 +100,7 @@ def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, c
         (["inspect", "nothing.onnx"], 4, "error: nothing.onnx: no such file"),
         (["inspect", "PHOTOS"], 4, "photos: a folder; name the file that"),
         (["predict", "cat photo.jpg", "m.onnx"], 2, "first: edgecnn predict m.onnx 'cat photo.jpg'"),
+        (["predict", "photo.png", "digits"], 2, "received 'photo.png' first: edgecnn predict digits photo.png"),
         (["inspect", "PHOTOS/2.png"], 4, "2.png: not an ONNX file"),
     ],
 )

@@ -171,7 +171,12 @@ def train(
 @app.command()
 @_terminable
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory or an exported .onnx file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL", help="A run directory, an exported .onnx file, or a name of `edgecnn models`."
+        ),
+    ],
     data: Annotated[
         str | None,
         typer.Argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import bundled
 from edgecnn.card import InputSpec
 from edgecnn.classifier import Classifier
 from edgecnn.errors import DataError, UsageError
@@ -74,7 +75,7 @@ def evaluate_command(model: str, data: str | None, options: Options) -> int:
     """Evaluate, print, list the predictions, and draw the confusion matrix.
 
     Args:
-        model: A run's directory or an ``.onnx`` file.
+        model: A run's directory, an ``.onnx`` file, or the name of a model that comes with edgecnn.
         data: Location or name of a data set; None is the run's own.
         options: How.
 
@@ -208,9 +209,12 @@ def _open(model: str, allow_any_op: bool) -> Subject:
         temperature, threshold = run_data.confidence_of(run)
         calibrated: Scorer = lambda images: tempered(scorer(images), temperature)  # noqa: E731
         return Subject(model, run.info.labels, run.info.input, calibrated, run, threshold=threshold)
-    if not path.exists():
-        raise DataError(f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist")
-    classifier = Classifier(path, allow_any_op=allow_any_op)
+    if not path.exists() and model not in bundled.names():
+        raise DataError(
+            f"what to evaluate must be a run's directory or an .onnx file; {model!r} does not exist: name one, or "
+            f"{bundled.one_of_them(model)}"
+        )
+    classifier = Classifier(model, allow_any_op=allow_any_op)
     accuracy = classifier.card.more.get("accuracy")
     known = str(accuracy.get("data_hash", "")) if isinstance(accuracy, dict) else ""
     card = classifier.card
