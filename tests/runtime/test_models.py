@@ -108,9 +108,7 @@ def test_the_list_says_what_the_cards_say(edgecnn: Edgecnn) -> None:
         assert record["network"] == shown["card"]["provenance"]["recipe"]["arch"]
 
 
-def test_on_a_terminal_the_list_is_for_people(
-    edgecnn: Edgecnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_the_list_is_for_people(edgecnn: Edgecnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "500")
     lines = edgecnn("models", terminal=True).out.splitlines()
     starts = [line.split()[0] for line in lines if not line.startswith(" ")]

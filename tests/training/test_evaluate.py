@@ -113,6 +113,16 @@ def test_a_model_is_not_evaluated_on_the_data_it_was_trained_on(
     assert "was trained on this very data" in done.err
 
 
+def test_a_model_is_evaluated_by_its_name_on_the_test_split_of_the_very_data_it_was_made_from(edgecnn: Edgecnn) -> None:
+    done = edgecnn("evaluate", "letters", "glyphs")
+    with Classifier("letters") as model:
+        claimed = model.card.more["accuracy"]
+    assert done.code == 0
+    assert isinstance(claimed, dict)
+    found = json.loads(done.out)
+    assert {key: found[key] for key in ("top1", "n", "split")} == {key: claimed[key] for key in ("top1", "n", "split")}
+
+
 def test_the_confusion_matrix_is_drawn_where_it_is_asked_for(
     edgecnn: Edgecnn, exported: dict[str, Path], shapes: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +164,7 @@ def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, t
     [
         (("nowhere", "DATA"), 3, "'nowhere' does not exist"),
         (("nowhere.onnx", "DATA"), 3, "'nowhere.onnx' does not exist"),
+        (("letter", "DATA"), 3, "signs; did you mean 'letters'?"),
         (("DATA", "DATA"), 3, "has no run.json"),
         (("RUN", "nowhere"), 3, "there is no 'nowhere'"),
         (("RUN", "DATA", "--confusion", "x.jpg"), 2, "--confusion must be a .png file"),

@@ -93,7 +93,7 @@ def evaluate_command(model: str, data: str | None, options: Options) -> int:
     loaded = _load(data, subject, options)
     data = data or loaded.survey.location
     split, keep = choose_split(subject, loaded)
-    _refuse_leak(subject, loaded, keep, options.allow_leak)
+    _refuse_leak(subject, loaded, keep, own_test=split == "test", allow=options.allow_leak)
     chosen = Pictures(loaded.images, loaded.rows[keep], _classes(subject, loaded)[keep])
     scores = in_batches(subject.scorer, chosen.images, chosen.rows)
     result = evaluate(subject.labels, chosen.class_index, scores.argmax(1))
@@ -221,14 +221,17 @@ def _open(model: str, allow_any_op: bool) -> Subject:
     return Subject(model, card.labels, card.input, classifier.scores, None, known, card.unknown_below or None)
 
 
-def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, allow: bool) -> None:
+def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, *, own_test: bool, allow: bool) -> None:
     """Stop where the run has trained or validated on some of these pictures.
+
+    A model file does not list them; it is known to have seen some of the data that it was made from, but none of the
+    test split that this data itself gives.
 
     Raises:
         DataError: It has, and that is not allowed.
     """
     if subject.run is None:
-        if subject.data_hash == data.survey.data_hash and not allow:
+        if subject.data_hash == data.survey.data_hash and not own_test and not allow:
             raise DataError(
                 f"accuracy must be measured on pictures the model has not seen; {subject.name} was trained on this "
                 "very data, or calibrated by it: evaluate its run, which knows the test split, name other data, or add "
