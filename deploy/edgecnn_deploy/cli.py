@@ -19,8 +19,8 @@ def deploy(
         list[str],
         typer.Argument(
             metavar="MODEL HOST...",
-            help="The .onnx file, and the devices as ssh takes them: raspberrypi, pi@10.0.0.7, pi@door:2222, a name of "
-            "~/.ssh/config. With --uninstall devices only.",
+            help="The .onnx file or a name of `edgecnn models`, and the devices as ssh takes them: raspberrypi, "
+            "pi@10.0.0.7, pi@door:2222, a name of ~/.ssh/config. With --uninstall devices only.",
         ),
     ],
     name: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn import plugins
+from edgecnn import bundled, plugins
 from edgecnn.errors import MissingExtraError, SourceError, UsageError
 from edgecnn_deploy import settings
 from edgecnn_deploy.hosts import Host, parse_hosts
@@ -128,17 +128,18 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
 
 
 def checked_model(model: Path, tell: Callable[[str], None]) -> Path:
-    """A model that can be read, and computes here what its card says.
+    """The file of a model, a bundled one's name included, that can be read and computes here what its card says.
 
     Raises:
         ModelError: It is refused.
     """
     from edgecnn.classifier import Classifier
 
+    file = bundled.find(model)
     try:
-        with Classifier(str(model), device="cpu") as classifier:
+        with Classifier(file, device="cpu") as classifier:
             card = classifier.card
             tell(f"{model}: {card.name}, {card.precision}, {len(card.labels)} labels")
     except MissingExtraError:
         tell(f"note: {model} was not tried here, where there is no ONNX Runtime; each device tries it")
-    return model
+    return file

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from edgecnn_deploy import settings
 from edgecnn_deploy.connection import Outcome
 from edgecnn_deploy.hosts import Host, parse_hosts
+from edgecnn_deploy.order import checked_model
 from edgecnn_deploy.report import table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecnn import bundled
 from edgecnn.errors import UsageError
 
 MODEL = "/opt/edgecnn/models/door.onnx"
@@ -107,3 +110,9 @@ def test_the_table_has_a_row_for_each_device() -> None:
         "shed     –          –        –       –            –  rolled-back",
         "attic    –          –        –       –            –  failed",
     ]
+
+
+def test_a_model_that_comes_with_edgecnn_is_deployed_by_its_name() -> None:
+    told: list[str] = []
+    assert checked_model(Path("digits"), told.append) == bundled.file("digits")
+    assert told == ["digits: digits, int8, 10 labels"]
