@@ -111,7 +111,7 @@ def test_the_wheel_holds_what_is_not_python(wheel: Wheel, name: str) -> None:
 
 
 def test_the_wheel_carries_the_license(wheel: Wheel) -> None:
-    assert wheel.metadata["License-Expression"] == "Apache-2.0"
+    assert wheel.metadata["License-Expression"] == "Apache-2.0 AND CC-BY-SA-3.0"
     assert wheel.metadata.get_all("License-File") == ["LICENSE"]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.names)
     assert "Apache License" in (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
