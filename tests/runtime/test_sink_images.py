@@ -223,7 +223,7 @@ def test_a_live_feed_stops_at_a_thousand_unless_asked_not_to(tmp_path: Path, mon
         ("images:x?overwrite=", "overwrite must be 0 or 1; received ''"),
         ("images:x?max=-1", "max must be a number from 0 on; received '-1'"),
         ("images:x?max=", "max must be a number from 0 on; received ''"),
-        ("images:x?heat=1", "must be one of explain, format, max, overwrite, top; received 'heat'"),
+        ("images:x?heat=1", "must be one of explain, format, max, overwrite, top, only, every; received 'heat'"),
     ],
 )
 def test_an_option_without_meaning_is_refused_and_nothing_is_made(

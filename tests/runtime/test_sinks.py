@@ -219,7 +219,7 @@ def test_all_sinks_get_every_result_and_each_may_have_its_own_top(tmp_path: Path
         (["out.jsonl"], "must begin with one of csv, images, jsonl, table and a colon; received 'out.jsonl'"),
         (["xml:-"], "must begin with one of csv, images, jsonl, table"),
         (["jsonl:"], "must name where to write"),
-        (["jsonl:-?topp=3"], "options of the sink jsonl must be one of top; received 'topp'"),
+        (["jsonl:-?topp=3"], "options of the sink jsonl must be one of top, only, every; received 'topp'"),
         (["jsonl:-?top=0"], "top must be a number of 1 to 1,000; received '0'"),
         (["jsonl:-?top=many"], "top must be a number of 1 to 1,000; received 'many'"),
     ],
