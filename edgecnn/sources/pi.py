@@ -15,6 +15,7 @@ import contextlib
 import functools
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ PROGRAMS = ("rpicam-vid", "libcamera-vid")
 
 _OPTIONS = ("size", "fps", "args")
 _LIST_S = 10.0
+_MOMENT_S = 0.01  # that a frame waits for the time of its exposure, where that is the next to come
 _ALIGNED = 64  # bytes of a row that rpicam-vid writes
 _CHECKED_AFTER, _BEHIND = 30, 4  # frames, after which its own count must agree with ours but for so many
 _WHY = (
@@ -165,7 +167,7 @@ class PiCamera:
 
 
 class _Exposures:
-    """When each frame was exposed, as ``rpicam-vid`` tells beside the pictures; never waited for."""
+    """When each frame was exposed, as ``rpicam-vid`` tells beside the pictures, a moment after each."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor, self._rest = descriptor, b""
@@ -174,13 +176,19 @@ class _Exposures:
 
     def of(self, index: int, now_ns: int) -> int | None:
         """The exposure of a frame by `time.monotonic_ns`; None where that is not known, or cannot be."""
-        with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self._descriptor, 1 << 16):
-                self._add(chunk)
+        self._read()
+        if self.count == index:  # it is the next one, and written this very moment
+            select.select([self._descriptor], [], [], _MOMENT_S)
+            self._read()
         found = self._times.pop(index, None)
         for old in [number for number in self._times if number < index]:
             del self._times[old]
         return found if found is not None and 0 <= now_ns - found < 10_000_000_000 else None
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._descriptor, 1 << 16):
+                self._add(chunk)
 
     def _add(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
