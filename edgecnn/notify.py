@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Systemd:
         address = there.pop("NOTIFY_SOCKET", "")
         text, process = there.pop("WATCHDOG_USEC", ""), there.pop("WATCHDOG_PID", "")
         ours = process in ("", str(os.getpid()))
-        within_s = int(text) / 1e6 if text.isascii() and text.isdecimal() and ours else None
+        within_s = int(text) / 1e6 if ours and re.fullmatch("[0-9]{1,15}", text) else 0.0
         return cls(address if address[:1] in ("/", "@") else "", within_s or None)
 
     def ready(self) -> None:

@@ -169,12 +169,12 @@ def _report_system(error: OSError) -> NoReturn:
 
 
 def _report(message: str) -> None:
-    """Print a message on standard error, after the traceback where the user asked for it."""
+    """Print a message on standard error, after the traceback where the user asked for it; passwords are left out."""
     if "--debug" in sys.argv:
         with suppress(OSError):
             print(redacted(traceback.format_exc()), file=sys.stderr)  # noqa: T201
     with suppress(OSError):  # standard error is full or gone; the exit code tells
-        print("\n".join(map(printable, message.splitlines())), file=sys.stderr, flush=True)  # noqa: T201
+        print("\n".join(map(printable, redacted(message).splitlines())), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from edgecnn.errors import SourceError, UsageError, redacted
 
 _MOST_BYTES = 1 << 20
+_MOST = 1e15  # no option has use for a larger number
 _OWN = "config"
 _RULES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "bool": ((bool,), "true or false"),
@@ -71,12 +72,12 @@ def _load(path: str) -> dict[str, Any]:
             raise SourceError(f"--config must name a TOML file of at most 1 MB; received {path!r}: name another file")
         if os.path.exists(path) and not os.path.isfile(path):
             raise SourceError(f"--config must name a TOML file; {path!r} is none: name another file")
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        with open(path, encoding="utf-8-sig") as file:  # editors under Windows mark a file so
+            return tomllib.loads(file.read())
     except (OSError, ValueError) as error:
         if isinstance(error, SourceError):
             raise
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+        if isinstance(error, ValueError):
             rule = 'in lines such as: source = ["pi"]'
             raise UsageError(f"--config must be TOML, {rule}; {path}: {error}") from error
         why = getattr(error, "strerror", None) or error
@@ -90,7 +91,9 @@ def _named(key: str, known: Mapping[str, _Parameter], path: str) -> _Parameter:
 
     close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"{path}: keys must be among {', '.join(known)}; received {key!r}{hint}")
+    raise UsageError(
+        f"{path}: keys must be among {', '.join(known)}; received {key!r}{hint or ': correct or remove it'}"
+    )
 
 
 def _checked(key: str, value: object, parameter: _Parameter, path: str) -> object:
@@ -101,5 +104,16 @@ def _checked(key: str, value: object, parameter: _Parameter, path: str) -> objec
     each = value if many and isinstance(value, list) else [value]
     if not all(isinstance(one, types) and (bool in types or not isinstance(one, bool)) for one in each):
         rule = f"{rule}, or a list of such" if many else rule
-        raise UsageError(f"{path}: {key} must be {rule}; received {redacted(repr(value))[:100]}")
+        raise UsageError(f"{path}: {key} must be {rule}; received {_shown(value)}: correct it")
+    if any(isinstance(one, int | float) and not abs(one) <= _MOST for one in each):
+        raise UsageError(f"{path}: {key} must be a number of at most {_MOST:.0e}; received a larger one: correct it")
     return each if many else value
+
+
+def _shown(value: object) -> str:
+    """A value for a message; not what is nested, in which passwords have no mark by which they could be hidden."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        return "a list of lists or tables"
+    return redacted(repr(value))[:100]

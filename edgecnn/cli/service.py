@@ -74,7 +74,7 @@ def supervised(source: Source, timing: Timing, latest: Latest) -> Iterator[None]
 
 
 def _tell(systemd: Systemd, source: Source, timing: Timing, latest: Latest, done: threading.Event) -> None:
-    pause_s = min(_STATUS_S, (systemd.watchdog_s or _STATUS_S * _LIVES) / _LIVES)
+    pause_s = min(_STATUS_S, max(_FIRST_LOOKS_S, systemd.watchdog_s or _STATUS_S * _LIVES) / _LIVES)
     labels, ready, next_status, first = 0, not source.live, 0.0, True
     was_lost: Mapping[str, str] = {}
     if ready:

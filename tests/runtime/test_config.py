@@ -51,7 +51,13 @@ def test_what_can_be_repeated_takes_one_text_or_a_list(edgecnn: Edgecnn, config:
         ('retry-first = "yes"', 2, "retry-first must be true or false; received 'yes'"),
         ("to = [1]", 2, "to must be a text in quotation marks, or a list of such; received [1]"),
         ('device = ["cpu"]', 2, "device must be a text in quotation marks; received ['cpu']"),
-        ('to = [["http://user:secret@x"]]', 2, "received [['http://***@x']]"),
+        ('to = [["http://user:secret@x"]]', 2, "received a list of lists or tables"),
+        ('to = [{ url = "x", password = "secret" }]', 2, "received a list of lists or tables"),
+        ('device = { password = "secret" }', 2, "device must be a text in quotation marks; received a table"),
+        ('device = "http://user:secret@x"', 2, "device must be"),
+        ('"rtsp://user:secret@x" = 1', 2, "keys must be among"),
+        ("stats-every = 1" + "0" * 400, 2, "stats-every must be a number of at most 1e+15"),
+        ("top = 1" + "0" * 5000, 2, "must be TOML"),
         ("threads = 0", 2, "threads"),
         ("[predict]", 2, "received 'predict'"),
         ("batch = ", 2, "must be TOML"),
@@ -78,6 +84,11 @@ def test_a_file_that_cannot_be_read_is_told(edgecnn: Edgecnn, tmp_path: Path) ->
     large = tmp_path / "large.toml"
     large.write_text("# nothing\n" * 200_000)
     assert "at most 1 MB" in edgecnn("predict", "--config", large).err
+
+
+def test_a_file_may_begin_with_the_mark_of_a_windows_editor(edgecnn: Edgecnn, config: Path) -> None:
+    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
+    assert edgecnn("predict", "--config", config).code == 0
 
 
 def test_a_file_without_model_or_source_wants_them_typed(edgecnn: Edgecnn, colors: Path, tmp_path: Path) -> None:

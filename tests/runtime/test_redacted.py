@@ -55,3 +55,19 @@ def test_neither_a_message_nor_a_traceback_shows_them(edgecnn: Edgecnn, colors: 
     done = edgecnn("--debug", "predict", colors, uri)
     assert done.code in (2, 3)
     assert SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rtsp://me:geheim@cam/live", "letters"),
+        ("rtsp://me:geheim@cam/live", "test:"),
+        ("letters", "test:", "--to", "http://me:geheim@host/"),
+        ("letters", "test:", "--device", "http://me:geheim@host/"),
+    ],
+)
+def test_no_error_shows_a_password_however_it_came_into_it(edgecnn: Edgecnn, words: tuple[str, ...]) -> None:
+    done = edgecnn("predict", *words)
+    assert done.code in (2, 4)
+    assert "***" in done.err
+    assert SECRET not in done.err + done.out
