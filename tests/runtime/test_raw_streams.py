@@ -286,19 +286,22 @@ def test_nothing_on_standard_input_is_told(colors: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["y4m", "mjpeg"])
-def test_a_pipe_that_stands_still_is_waited_for_and_loses_nothing(colors: Path, tmp_path: Path, format: str) -> None:
+def test_a_pipe_that_stands_still_is_waited_for_and_loses_nothing(colors: Path, format: str) -> None:
     whole = y4m("444", full=True) if format == "y4m" else golden.jpeg()
     frame = whole[whole.index(b"FRAME") :] if format == "y4m" else whole
-    (tmp_path / "first").write_bytes(whole + frame[: len(frame) // 2])
-    (tmp_path / "rest").write_bytes(frame[len(frame) // 2 :] + frame)
     command = [sys.executable, "-m", "edgecnn", "predict", str(colors), f"stdin:?format={format}&stall=0.3&policy=all"]
-    feeding = ["sh", "-c", f"cat {tmp_path}/first; sleep 2; cat {tmp_path}/rest"]
-    with subprocess.Popen(feeding, stdout=subprocess.PIPE) as feeder:
-        done = subprocess.run(command, stdin=feeder.stdout, capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert labels(done.stdout) == ["blue"] * 3
-    assert b"has brought no frame for 0.3 s; waiting" in done.stderr
-    assert b"is back after" in done.stderr
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(whole + frame[: len(frame) // 2])
+        process.stdin.flush()
+        first = process.stdout.readline()  # however long the start takes
+        time.sleep(1)
+        out, errors = process.communicate(frame[len(frame) // 2 :] + frame, timeout=60)
+    assert process.returncode == 0, errors
+    assert labels(first + out) == ["blue"] * 3
+    assert b"has brought no frame for 0.3 s; waiting" in errors
+    assert b"is back after" in errors
 
 
 def test_a_quiet_pipe_is_left_at_once(colors: Path) -> None:

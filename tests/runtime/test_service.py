@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import signal
@@ -108,7 +109,9 @@ def test_a_run_that_hangs_says_nothing_to_the_watchdog(supervisor: Supervisor, c
 
 def test_a_run_whose_results_nobody_reads_says_nothing_to_the_watchdog(supervisor: Supervisor, colors: Path) -> None:
     """Standard output is a pipe that nobody empties: the thread that tells systemd goes on, labels do not."""
-    with service(supervisor, "predict", colors, "test:?fps=0", watchdog_s=0.6):
+    with service(supervisor, "predict", colors, "test:?fps=0", watchdog_s=0.6) as process:
+        assert process.stdout
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # full after some labels, on a slow machine too
         supervisor.listen(lambda heard: "READY=1" in heard)
         supervisor.listen_for(3.0)
         assert alive(supervisor.listen_for(2.0)) == 0
