@@ -16,6 +16,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Thread
 
 from edgecnn.errors import UsageError
 from edgecnn.frames import Failure, Item, Source
@@ -126,6 +127,8 @@ class Feed:
     _lost_at: float | None = field(default=None, init=False)
     _why: str = field(default="", init=False)  # it was lost
     _hangs: bool = field(default=False, init=False)  # it was lost by standing still, not by an error
+    _reader: Thread | None = field(default=None, init=False)
+    _stuck: list[Thread] = field(default_factory=list, init=False)  # readers that stood still and were left
     _damaged: bool = field(default=False, init=False)  # what was given out last could not be read
     _tries: int = field(default=0, init=False)
     _ever: bool = field(default=False, init=False)

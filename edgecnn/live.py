@@ -66,7 +66,8 @@ class Live:
         """Whether nothing hangs, although no label comes.
 
         That is where every feed is known to be away, since opening it again ended in an error, or may still bring its
-        next frame. One that has stood still, gives only damaged frames, or has a frame that nobody takes, is not.
+        next frame. One that has stood still, gives only damaged frames, or has a frame that nobody takes, is not. Nor
+        is one whose reader still hangs: it may be what keeps the device busy, until this process ends.
         """
         with self._news:
             return all(feed._over or _rightly_quiet(feed) for feed in self._feeds)
@@ -114,6 +115,7 @@ class Live:
         self._readers = [reader for reader in self._readers if reader.is_alive()]
         reader = threading.Thread(target=self._read, args=(feed, epoch, wait_s), name=f"reads {feed.name}", daemon=True)
         self._readers.append(reader)
+        feed._reader = reader
         reader.start()
 
     def _read(self, feed: Feed, epoch: int, wait_s: float) -> None:
@@ -305,6 +307,8 @@ class Live:
             error = SourceError(f"no frame for {waited:g} s{first}")
             wait_s = self._failed(feed, feed._epoch, error, hangs=True)
             feed._epoch += 1  # the reader that hangs has nothing more to say, not even that it came to its end
+            if feed._reader is not None:
+                feed._stuck = [one for one in (*feed._stuck, feed._reader) if one.is_alive()]
         if source is not None:
             _closed_aside(source)
         if wait_s is not None:
@@ -329,7 +333,9 @@ def _closed_aside(source: Source) -> threading.Thread:
 
 
 def _rightly_quiet(feed: Feed) -> bool:
-    return not feed._hangs if feed._lost_at is not None else feed._slot is None and not feed._damaged
+    if feed._lost_at is None:
+        return feed._slot is None and not feed._damaged
+    return not feed._hangs and not any(reader.is_alive() for reader in feed._stuck)
 
 
 def _age_s(item: Frame | Packet) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,18 +51,26 @@ def unreadable() -> list[str]:
 
 
 def holder(path: str) -> str:
-    """The program that has a device open, ``motion (process 812)``; empty where that is not to be found out."""
-    real = os.path.realpath(path)
-    for link in glob.glob("/proc/[0-9]*/fd/*"):
-        try:
-            if os.readlink(link) == real:
-                process = link.split("/")[2]
-                if process != str(os.getpid()):
-                    name = Path(f"/proc/{process}/comm").read_text(encoding="utf-8", errors="replace").strip()
-                    return f"{name} (process {process})"
-        except OSError:
-            continue
+    """The other program that has a device open, ``motion (process 812)``; empty where that is not to be found out."""
+    for process in _holders(path, "[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process != str(os.getpid()):
+                name = Path(f"/proc/{process}/comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"{name} (process {process})"
     return ""
+
+
+def held_here(path: str) -> bool:
+    """Whether this process has a device open."""
+    return any(_holders(path, str(os.getpid())))
+
+
+def _holders(path: str, processes: str) -> Iterator[str]:
+    real = os.path.realpath(path)
+    for link in glob.glob(f"/proc/{processes}/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == real:
+                yield link.split("/")[2]
 
 
 def _asked(path: str) -> tuple[str, str] | None:

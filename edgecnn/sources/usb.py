@@ -85,14 +85,24 @@ class Webcam:
         try:
             container = _av.opened(self._path, self._name, options=self._wanted, format="video4linux2")
         except SourceError as error:
-            holder = _v4l.holder(self._path)
-            raise SourceError(f"{error}{holder and f' ({holder} has it)'}") from error
+            raise SourceError(self._explained(str(error))) from error
         if self._wanted["input_format"] != "mjpeg":
             yield from _av.frames(container, self._name, live=True, closed=self._closed)
         else:
             yield from self._packets(container)
         if not self._closed.is_set():
             raise SourceError(f"{self._name} gives nothing any more: was it unplugged?")
+
+    def _explained(self, text: str) -> str:
+        """What PyAV says of a camera that cannot be opened, and what more can be found out."""
+        if "Invalid argument" in text:
+            other = next(one for one in _FORMATS if one != self._wanted["input_format"])
+            sends = f"must send {self._wanted['input_format']}; it does not"
+            return f"{self._name} {sends}: add ?format={other}"
+        if "in use" in text and _v4l.held_here(self._path):
+            return f"{self._name} is in use by this very run: it is named twice, or hangs"
+        holder = _v4l.holder(self._path)
+        return f"{text}{holder and f' ({holder} has it)'}"
 
     def _packets(self, container: _av.Container) -> Iterator[Item]:
         for index, data in enumerate(_av.packets(container, self._name, self._closed)):

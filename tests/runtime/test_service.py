@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pytest
 from command import Edgecnn
-from feeds import Step, opener
+from feeds import Scripted, Step, opener, picture
 from PIL import Image
 from supervisor import Supervisor, service
 
 from edgecnn import live
 from edgecnn.cli import feed as told
+from edgecnn.errors import SourceError
 from edgecnn.feeds import Feed, Policy
+from edgecnn.frames import Item
 from edgecnn.live import Live
 from edgecnn.notify import Systemd
 
@@ -177,6 +179,34 @@ def test_a_feed_that_stood_still_and_then_refuses_is_rightly_quiet_and_so_is_one
     source = reading(["frame", "hang"], "refuses", "refuses", "refuses", ["frame", 30.0], policy=Policy(stall_s=0.2))
     taken(source)
     assert eventually(lambda: source.lost.get("cam") == "refuses the connection" and source.rightly_quiet)
+    assert eventually(lambda: not source.lost and source.rightly_quiet)
+    source.close()
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_reader_that_hangs_and_keeps_its_device_busy_is_not_rightly_quiet() -> None:
+    """As a webcam's driver does: the thread never comes back, so that opening the device anew is refused for ever."""
+    goes_on = threading.Event()
+
+    class Hangs(Scripted):
+        def __iter__(self) -> Iterator[Item]:
+            yield picture("cam", 0)
+            goes_on.wait(60)
+
+    free: list[Scripted] = [Hangs([])]
+
+    def open_next() -> Scripted:
+        if free:
+            return free.pop()
+        if goes_on.is_set():
+            return Scripted(["frame", 30.0])
+        raise SourceError("is in use by another program")
+
+    source = Live([Feed("cam", open_next, QUICK)])
+    taken(source)
+    assert eventually(lambda: source.lost == {"cam": "is in use by another program"})
+    assert not any(source.rightly_quiet for _ in range(30) if time.sleep(0.02) is None)
+    goes_on.set()
     assert eventually(lambda: not source.lost and source.rightly_quiet)
     source.close()
 

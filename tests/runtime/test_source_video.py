@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import wave
 from pathlib import Path
@@ -191,6 +193,29 @@ def test_a_webcam_s_pictures_come_through(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(found) == 15
     assert all(isinstance(item, Frame) and golden.distance(item.image) < 2 for item in found)
     assert devices.asked == [{"input_format": format, "video_size": "160x128", "framerate": "10"}]
+
+
+@pytest.mark.parametrize(
+    ("number", "opened_here", "message"),
+    [
+        (errno.EINVAL, False, r"^usb:0 must send mjpeg; it does not: add \?format=yuyv422$"),
+        (errno.EBUSY, True, "^usb:0 is in use by this very run: it is named twice, or hangs$"),
+        (errno.EBUSY, False, "^usb:0 is in use by another program: end that one first$"),
+    ],
+)
+def test_why_a_webcam_cannot_be_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, opened_here: bool, message: str
+) -> None:
+    def opened(url: str, **_: object) -> object:
+        raise OSError(number, os.strerror(number), url)
+
+    monkeypatch.setattr(av, "open", opened)
+    camera = usb.Webcam("usb:0", str(tmp_path / "video0"), {"input_format": "mjpeg"})
+    with (tmp_path / "video0").open("wb") as here:
+        if not opened_here:
+            here.close()
+        with pytest.raises(SourceError, match=message):
+            next(iter(camera))
 
 
 @pytest.mark.parametrize("uri", ["usb:7", "/dev/video7", "/dev/v4l/by-id/usb-nothing"])
