@@ -506,7 +506,7 @@ report() {
     [[ $label != *'lost: '* ]] || label=${label##*; }
     printf 'label=%s\nscore=%s\n' "$label" "$score"
   fi
-  [[ ! $status =~ p50\ ([0-9.]+) ]] || printf 'latency_ms=%s\n' "${BASH_REMATCH[1]}"
+  [[ ! $status =~ p50\ ([0-9.,]+),\ p90 ]] || printf 'latency_ms=%s\n' "${BASH_REMATCH[1]//,/}"
   bytes=$(systemctl show -p MemoryCurrent --value "edgecnn@$instance" || true)
   if [[ ! $bytes =~ ^[0-9]{1,15}$ ]]; then # Raspberry Pi OS does not count it: the most it has been
     pid=$(systemctl show -p MainPID --value "edgecnn@$instance" || true)

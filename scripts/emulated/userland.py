@@ -111,22 +111,48 @@ def _make_system(release: str, mirror: str | None, folder: Path) -> None:
 
 
 def _make_packages(python: str, needed: list[str], version: str, folder: Path) -> None:
-    plain = python.replace(".", "")
-    for_guest = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
-    for_guest += [f"--abi={abi}" for abi in (f"cp{plain}", "abi3", "none")]
-    for_guest += [f"--platform=manylinux_{glibc}_aarch64" for glibc in GLIBC] + ["--platform=manylinux2014_aarch64"]
-    command = [*_pip(), "install", "--quiet", "--no-compile", f"--target={folder}", *for_guest, *needed]
-    end = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if end.returncode != 0:
-        told = [line for line in end.stderr.splitlines() if line.startswith("ERROR")] or end.stderr.splitlines()[-1:]
-        raise Problem(
-            f"pip could not fetch the wheels: {'; '.join(told)}",
-            "Is there a network? Type the same command again; behind a proxy:  export https_proxy=http://HOST:PORT",
-        )
+    fetch_wheels(["install", "--no-compile", f"--target={folder}"], python, needed)
     shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts for the Python of this machine
     metadata = folder / f"edgecnn-{version}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: edgecnn\nVersion: {version}\n")
+
+
+def fetch_wheels(command: list[str], python: str, needed: list[str]) -> None:
+    """Have this machine's pip fetch the guest's packages.
+
+    Args:
+        command: ``["install", …]`` or ``["download", …]``.
+        python: The guest's.
+        needed: What to fetch, with all that it needs.
+
+    Raises:
+        Problem: That fails.
+    """
+    plain = python.replace(".", "")
+    for_guest = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
+    for_guest += [f"--abi={abi}" for abi in (f"cp{plain}", "abi3", "none")]
+    for_guest += [f"--platform=manylinux_{glibc}_aarch64" for glibc in GLIBC] + ["--platform=manylinux2014_aarch64"]
+    run_pip([command[0], "--quiet", *command[1:], *for_guest, *needed], "fetch the wheels")
+
+
+def run_pip(words: list[str], what: str) -> None:
+    """Run this machine's pip.
+
+    Args:
+        words: Its command.
+        what: It is to do, for the message.
+
+    Raises:
+        Problem: There is none, or it fails.
+    """
+    end = subprocess.run([*_pip(), *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if end.returncode != 0:
+        told = [line for line in end.stderr.splitlines() if line.startswith("ERROR")] or end.stderr.splitlines()[-1:]
+        raise Problem(
+            f"pip could not {what}: {'; '.join(told)}",
+            "Is there a network? Type the same command again; behind a proxy:  export https_proxy=http://HOST:PORT",
+        )
 
 
 def _pip() -> list[str]:

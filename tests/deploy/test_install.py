@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -38,6 +39,20 @@ def test_a_model_becomes_a_service_that_labels_what_it_sees(
     assert (
         subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout == "edgecnn 0.1.0\n"
     )
+
+
+def test_a_latency_above_a_second_is_told_whole(device: Device, wheelhouse: Path, models: dict[str, Path]) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:"]
+    assert device.install(*words).returncode == 0
+    process, place = int(device.state("camera", "MainPID")), device.root / "run/fake-systemd/edgecnn@camera.service"
+    goes = "1,203 labels so far, 0.4/s over the last minute; capture to label p50 1,621, p90 2,802, p99 3,739 ms"
+    os.kill(process, signal.SIGSTOP)  # so that it says nothing else
+    try:
+        place.write_text(json.dumps(json.loads(place.read_text()) | {"StatusText": f"five 0.97; {goes}"}))
+        told = result_of(device.install(*words).stdout)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert (told["state"], told["label"], told["latency_ms"]) == ("unchanged", "five", "1621")
 
 
 @pytest.fixture
