@@ -130,3 +130,26 @@ def test_clean_removes_what_was_kept(cache: Path) -> None:
     assert pi("--clean").returncode == 0
     assert [path.name for path in cache.iterdir()] == ["lock"]
     assert pi("--clean").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--mirror", "http://x/debian\ndeb [trusted=yes] file:/x", "true"), "--mirror must be an address such as"),
+        (("--mirror", "http://me:geheim@x/debian", "true"), "without blanks, user or password"),
+        (("",), "COMMAND must be the name of a program"),
+    ],
+)
+def test_words_without_meaning_are_refused(words: tuple[str, ...], message: str) -> None:
+    end = pi(*words)
+    assert end.returncode == 2
+    assert message in end.stderr
+    assert "geheim" not in end.stderr
+
+
+def test_where_nothing_can_be_kept_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    end = pi("true", XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert (end.returncode, end.stdout) == (2, "")
+    assert "Not a directory" in end.stderr
+    assert "Traceback" not in end.stderr
