@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgecnn.errors import UsageError
+from edgecnn.errors import UsageError, redacted
 
 _HOST = re.compile(
     r"(?:ssh://)?(?P<user>[A-Za-z0-9_][\w.+-]*@)?"
     r"(?:(?P<name>[A-Za-z0-9_][\w.-]*)|\[(?P<bracketed>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\])(?::(?P<port>[0-9]{1,5}))?/?",
     re.ASCII,
 )
-_BARE_IPV6 = re.compile(r"(?:[\w.+-]+@)?(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f:.]*(?:%[\w.-]+)?", re.ASCII)
+_BARE_IPV6 = re.compile(r"(?:[A-Za-z0-9_][\w.+-]*@)?(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f:.]*(?:%[\w.-]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,16 @@ class Host:
             return cls(typed, typed)
         found = _HOST.fullmatch(typed)
         if found is None or not 0 < int(found["port"] or 22) < 65536:
-            raise UsageError(f"a host must be as ssh takes it, [USER@]NAME[:PORT]; received {typed!r}: pi@raspberrypi")
+            raise UsageError(
+                f"a host must be as ssh takes it, [USER@]NAME[:PORT]; received {hidden(typed)!r}: pi@raspberrypi"
+            )
         name = f"{found['user'] or ''}{found['name'] or found['bracketed']}"
         return cls(typed, name, int(found["port"]) if found["port"] else None)
+
+    def device(self) -> tuple[str, int]:
+        """What is the same for the same device, however it is typed."""
+        user, at, name = self.destination.rpartition("@")
+        return f"{user}{at}{name.lower()}", self.port or 22
 
     def words(self) -> list[str]:
         """What stands on ssh's command line, before what is to be run there."""
@@ -56,6 +63,11 @@ class Host:
         return f"ssh {port}{shlex.quote(self.destination)} {what}"
 
 
+def hidden(typed: str) -> str:
+    """What was typed in the place of a host, without a password before its @."""
+    return redacted(re.sub(r"(?s):.*@", ":***@", typed))
+
+
 def parse_hosts(typed: Sequence[str]) -> list[Host]:
     """Read several.
 
@@ -64,6 +76,6 @@ def parse_hosts(typed: Sequence[str]) -> list[Host]:
     """
     hosts = [Host.parse(one) for one in typed]
     for host in hosts:
-        if sum((one.destination, one.port) == (host.destination, host.port) for one in hosts) > 1:
+        if sum(one.device() == host.device() for one in hosts) > 1:
             raise UsageError(f"each host must be named once; {host.typed!r} is named again: leave one out")
     return hosts

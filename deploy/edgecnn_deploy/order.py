@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn import bundled, plugins
-from edgecnn.errors import MissingExtraError, SourceError, UsageError
+from edgecnn.errors import MissingExtraError, ModelError, SourceError, UsageError
 from edgecnn_deploy import settings
-from edgecnn_deploy.hosts import Host, parse_hosts
+from edgecnn_deploy.hosts import Host, hidden, parse_hosts
 from edgecnn_deploy.parcel import Parcel
 from edgecnn_deploy.wheels import choose_wheel
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_WHEEL = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
+_MOST_BYTES = 1 << 20
 _EXTRAS = re.compile(r"[a-z]+(,[a-z]+)*", re.ASCII)
 
 
@@ -56,11 +58,10 @@ class Order:
         if self.model is not None:
             self._check_words()
             files |= {"model.onnx": checked_model(self.model, tell)} | self._settings()
+            files |= {f"wheelhouse/{path.name}": path for path in self._wheels()}
             wheel, told = choose_wheel(self.wheel, self.wheelhouse, scratch)
             tell(f"edgecnn: {told}")
             files[wheel.name] = wheel
-            for path in self._wheels():
-                files[f"wheelhouse/{path.name}"] = path
             arguments += [
                 "--model",
                 "model.onnx",
@@ -87,13 +88,15 @@ class Order:
         """The configuration or the sources, in a file: a password must not come into a list of processes."""
         if self.config is not None and self.sources:
             raise UsageError("sources are named by --config or by --source; received both: leave one out")
-        if any(not one or len(one.splitlines()) != 1 for one in self.sources):
-            raise UsageError("--source must be one line of text; received an empty one, or several: test:")
+        if any(len(one.splitlines()) != 1 or one != one.encode("utf-8", "replace").decode() for one in self.sources):
+            rule = "--source must be one line of text"
+            raise UsageError(f"{rule}; received an empty one, several, or bytes that are no UTF-8: test:")
         if self.config is None:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"
-        settings.completed(settings.read(self.config), model, str(self.config))
-        return {"config": self.config}
+        text = _text(self.config)
+        settings.completed(text, model, str(self.config))
+        return {"config": text.encode()}
 
     def _wheels(self) -> list[Path]:
         if self.wheelhouse is None:
@@ -103,7 +106,20 @@ class Order:
             raise SourceError(
                 f"--wheelhouse must be a folder of wheels; {str(self.wheelhouse)!r} holds none: name another"
             )
+        for path in found:
+            if not _WHEEL.fullmatch(path.name) or not path.is_file():
+                rule = f"--wheelhouse must hold wheels by the names they were built with; {path.name!r} is none"
+                raise SourceError(f"{rule}: take it out of {str(self.wheelhouse)!r}")
         return [path for path in found if not path.name.startswith("edgecnn-")]
+
+
+def _text(config: Path) -> str:
+    """A configuration, read once: what is sent is what was checked."""
+    if config.exists() and not config.is_file():  # a pipe may never end
+        raise SourceError(f"--config must name a file; {str(config)!r} is none: write it into a file, and name that")
+    if config.exists() and config.stat().st_size > _MOST_BYTES:
+        raise SourceError(f"--config must name a file of at most 1 MB; {str(config)!r} is larger: name another file")
+    return settings.read(config)
 
 
 def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | None, list[Host]]:
@@ -121,9 +137,11 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
         rule = (
             "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
         )
-        raise UsageError(f"{rule}; received {misplaced!r}: leave it out")
+        raise UsageError(f"{rule}; received {hidden(misplaced)!r}: leave it out")
     if not hosts:
-        raise UsageError(f"a device must be named behind the model; received {words[0]!r} only: add pi@raspberrypi")
+        raise UsageError(
+            f"a device must be named behind the model; received {hidden(words[0])!r} only: add pi@raspberrypi"
+        )
     return model, parse_hosts(hosts)
 
 
@@ -135,7 +153,10 @@ def checked_model(model: Path, tell: Callable[[str], None]) -> Path:
     """
     from edgecnn.classifier import Classifier
 
-    file = bundled.find(model)
+    try:
+        file = bundled.find(model)
+    except ModelError as error:  # a host may stand in its place
+        raise ModelError(str(error).replace(str(model), hidden(str(model)))) from None
     try:
         with Classifier(file, device="cpu") as classifier:
             card = classifier.card

@@ -220,11 +220,19 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "--", "-oProxyCommand=touch x"], 2, "a host must be as ssh takes it"),
         (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and . _ - after the first"),
         (["MODEL", "door", "--source", "a\nb"], 2, "--source must be one line of text"),
+        (["MODEL", "door", "--source", "a\udcff"], 2, "several, or bytes that are no UTF-8: test:"),
         (["MODEL", "door", "--extras", "cpu;id"], 2, "--extras must be names joined by commas"),
         (["MODEL", "door", "--wheel", "no.whl"], 3, "--wheel must name a file; received 'no.whl'"),
-        (["MODEL", "door", "--wheelhouse", "."], 3, "--wheelhouse must be a folder of wheels"),
+        (["MODEL", "door", "--wheelhouse", "empty"], 3, "--wheelhouse must be a folder of wheels; 'empty' holds none"),
         (["MODEL", "door", "--config", "no.toml"], 3, "the configuration must be a text that can be read; no.toml"),
+        (["MODEL", "door", "--config", "pipe.whl"], 3, "--config must name a file; 'pipe.whl' is none"),
+        (["MODEL", "door", "--config", "/dev/zero"], 3, "--config must name a file; '/dev/zero' is none"),
+        (["MODEL", "door", "--config", "large"], 3, "--config must name a file of at most 1 MB; 'large' is larger"),
+        (["MODEL", "door", "--wheelhouse", "nope"], 3, "--wheelhouse must be a folder of wheels; 'nope' holds none"),
+        (["MODEL", "door", "--wheelhouse", "."], 3, "names they were built with; 'pipe.whl' is none: take it out"),
+        (["MODEL", "door", "--wheelhouse", "odd"], 3, "names they were built with; 'a\\nb.whl' is none: take it out"),
         (["no.onnx", "door"], 4, "no.onnx: no such file"),
+        (["pipe.whl", "door"], 4, "a model must be a file; this is none"),
         (["WRONG", "door"], 4, "disagrees with the card about 1 of 1 test pictures"),
     ],
 )
@@ -239,6 +247,13 @@ def test_what_can_be_checked_here_is_refused_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))  # there is no ssh
+    monkeypatch.setattr("edgecnn_deploy.wheels.build_wheel", lambda *_: pytest.fail("it is refused before that"))
+    for folder in ("empty", "odd"):
+        Path(folder).mkdir()
+    Path("odd/a\nb.whl").touch()
+    os.mkfifo("pipe.whl")
+    with Path("large").open("wb") as large:
+        large.truncate((1 << 20) + 1)
     named = {"MODEL": models["good"], "WRONG": models["wrong"]}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err

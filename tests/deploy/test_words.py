@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command import Edgecnn
 from edgecnn_deploy import settings
 from edgecnn_deploy.connection import Outcome
 from edgecnn_deploy.hosts import Host, parse_hosts
@@ -52,6 +53,7 @@ def test_a_host_is_what_ssh_takes_and_a_port(typed: str, words: list[str]) -> No
         "$(id)",
         "a\nb",
         "pi@-x",
+        "-l@::1",
     ],
 )
 def test_what_is_no_host_is_refused(typed: str) -> None:
@@ -59,10 +61,25 @@ def test_what_is_no_host_is_refused(typed: str) -> None:
         Host.parse(typed)
 
 
+@pytest.mark.parametrize(
+    "typed", ["pi:Geheim@h", "pi:Ge@h/e im@h:22", "rtsp://u:Geheim@h/x", "ssh://u:Geheim@h", "http://h/?token=Geheim"]
+)
+def test_a_password_in_the_place_of_a_host_or_a_model_is_not_shown(edgecnn: Edgecnn, typed: str) -> None:
+    for words in ([typed], [typed, "door"], ["digits", typed], ["digits", f"{typed}.onnx"], ["--uninstall", typed]):
+        done = edgecnn("deploy", *words)
+        assert done.code in (2, 4), done.err
+        assert "***" in done.err
+        assert "Ge" not in done.err
+        assert "eim" not in done.err
+
+
 def test_a_host_is_named_once() -> None:
     assert len(parse_hosts(["a", "pi@a", "a:2222"])) == 3
     with pytest.raises(UsageError, match="'a:22' is named again"):
         parse_hosts(["a:22", "b", "ssh://a:22"])
+    for same in ("a:22", "A", "ssh://A:22/"):
+        with pytest.raises(UsageError, match="each host must be named once; 'a' is named again"):
+            parse_hosts(["a", same])
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
