@@ -6,15 +6,14 @@ import contextlib
 import os
 import re
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
-from edgecnn.errors import MissingProgramError, printable, redacted
+from edgecnn.errors import MissingProgramError
+from edgecnn_deploy.heard import Heard
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.parcel import Parcel
 
@@ -29,9 +28,9 @@ _OPTIONS = (
     "LogLevel=ERROR",
 )
 _SSH_FAILED = 255
+_NOT_UNPACKED = 3  # where install.sh, which may end with it too, tells no state
 _LOOK_S = 0.1
 _GRACE_S = 40.0  # for a device to go back to what it had
-_LINE = re.compile(r"([a-z_]+)=(.*)")
 
 _UNREACHED = (
     ("could not resolve hostname", "its name must be known; here it is not: check it, or name its address"),
@@ -64,13 +63,32 @@ class Outcome:
         host: The device.
         values: What install.sh printed: ``state``, ``label`` and so on.
         error: Why it failed; empty where it did not.
-        story: What was told there, in lines.
+        story: The last lines of what was told there.
     """
 
     host: Host
     values: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     story: Sequence[str] = ()
+
+    @property
+    def state(self) -> str:
+        """What it has come to: ``installed``, ``unchanged``, ``uninstalled``, ``rolled-back`` or ``failed``."""
+        told = self.values.get("state", "failed")
+        return told if not self.error or told == "rolled-back" else "failed"
+
+
+def check_ssh() -> None:
+    """Try whether ssh starts.
+
+    Raises:
+        MissingProgramError: It does not.
+    """
+    try:
+        subprocess.run(["ssh", "-V"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        rule = f"deploy needs ssh, which cannot be started: {error.strerror}"
+        raise MissingProgramError(f"{rule}: sudo apt install openssh-client") from error
 
 
 def deliver(
@@ -91,60 +109,40 @@ def deliver(
         stop: Set by another thread, the device goes back to what it had.
         most_s: Seconds after which that happens as well.
         tell: Is told each line of the story as it comes.
-
-    Raises:
-        MissingProgramError: There is no ssh here.
     """
     named = (*options, *_OPTIONS)  # the first of a name holds
     words = [word for option in named for word in ("-o", option)]
     command = ["ssh", *words, *host.words(), parcel.command]
-    with contextlib.ExitStack() as stack:
-        out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-                env=os.environ | {"LC_ALL": "C"},  # its errors are understood in English
-                start_new_session=True,  # Ctrl-C is for us: we let the device go back first
-            )
-        except FileNotFoundError as error:
-            raise MissingProgramError(
-                "deploy needs ssh, which is not found: sudo apt install openssh-client"
-            ) from error
-        story, why = _attend(process, parcel.path, err, stop, most_s=most_s, tell=tell)
-        out.seek(0)
-        lines = out.read().decode("utf-8", "replace").splitlines()
-    values = {found[1]: printable(found[2]) for found in map(_LINE.fullmatch, lines) if found}
-    if not why and process.returncode != 0:
-        why = explain(host, process.returncode, story, values)
+    pipe = subprocess.PIPE
+    environment = os.environ | {"LC_ALL": "C"}  # its errors are understood in English
+    try:  # in a session of its own: Ctrl-C is for us, as we let the device go back first
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+        )
+    except OSError as error:
+        return Outcome(host, {}, f"ssh must start; it did not: {error.strerror}: try again, with fewer --jobs")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        heard = Heard(process.stdout, process.stderr, tell)
+        why = _attend(process, parcel, heard, stop, most_s=most_s)
+    story, values, code = heard.story(), heard.values, process.returncode
+    if code == 0 and values.get("state") in parcel.well:
+        return Outcome(host, values, "", story)  # also where it was done just before it was stopped
+    why = f"{why}{_left(code, values)}" if why else explain(host, code, story, values)
     return Outcome(host, values, why, story)
 
 
 def _attend(
-    process: subprocess.Popen[bytes],
-    path: Path,
-    err: IO[bytes],
-    stop: threading.Event,
-    *,
-    most_s: float,
-    tell: Callable[[str], None],
-) -> tuple[list[str], str]:
-    """Feed ssh, pass on what it tells, and end it where it is to stop: the story, and why it was stopped."""
+    process: subprocess.Popen[bytes], parcel: Parcel, heard: Heard, stop: threading.Event, *, most_s: float
+) -> str:
+    """Feed ssh, hear what it tells, and end it where it is to stop: why it was stopped."""
     over, end, why = threading.Event(), time.monotonic() + most_s, ""
-    feeder = threading.Thread(target=_feed, args=(process, path, over), daemon=True)
+    feeder = threading.Thread(target=_feed, args=(process, parcel.archive, over), daemon=True)
     feeder.start()
-    story: list[str] = []
-    rest, read_to = b"", 0
     while True:
         ended = process.poll() is not None
-        rest += os.pread(err.fileno(), 1 << 20, read_to)
-        read_to = os.fstat(err.fileno()).st_size
-        *lines, rest = (rest + b"\n" if ended and rest else rest).split(b"\n")
-        for line in (printable(redacted(line.decode("utf-8", "replace").strip("\r"))) for line in lines):
-            story.append(line)
-            tell(line)
+        heard.listen(ended=ended)
         if ended:
             break
         if not why and (stop.is_set() or time.monotonic() > end):
@@ -156,17 +154,29 @@ def _attend(
         time.sleep(_LOOK_S)
     over.set()
     feeder.join(1.0)
-    return story, why
+    return why
 
 
-def _feed(process: subprocess.Popen[bytes], path: Path, over: threading.Event) -> None:
+def _feed(process: subprocess.Popen[bytes], archive: IO[bytes], over: threading.Event) -> None:
     """Write the archive, and keep the way open until it is over, since its end tells the device to go back."""
     assert process.stdin is not None
-    with contextlib.suppress(OSError), process.stdin, path.open("rb") as file:
-        while (chunk := file.read(1 << 16)) and not over.is_set():
+    position = 0  # others read the same file
+    with contextlib.suppress(OSError, ValueError), process.stdin:
+        while not over.is_set() and (chunk := os.pread(archive.fileno(), 1 << 16, position)):
             process.stdin.write(chunk)
+            position += len(chunk)
         process.stdin.flush()
         over.wait()
+
+
+def _left(code: int, values: Mapping[str, str]) -> str:
+    """What one that was stopped has now, as far as it is known."""
+    if values.get("state") == "rolled-back":
+        return ""  # which is told of every device that has gone back
+    unpacked = "reached" in values and (code != _NOT_UNPACKED or "state" in values)
+    if values.get("state") == "failed" or not unpacked:
+        return "; nothing was changed there"
+    return "; whether it went back is not known: deploy to it again"
 
 
 def explain(host: Host, code: int, story: Sequence[str], values: Mapping[str, str]) -> str:
@@ -180,6 +190,12 @@ def explain(host: Host, code: int, story: Sequence[str], values: Mapping[str, st
     }
     if values.get("refused") in _REFUSED:
         return _REFUSED[values["refused"]].format(**words)
+    if code == 0:
+        said = values.get("state") or (story[-1] if story else "nothing")
+        return (
+            f"install.sh must tell there what it did; it said {said}: type `{words['ssh']} uname`: a shell must answer "
+            "that, and no menu, router or forced command"
+        )
     told = [line.removeprefix("error: ") for line in story if line.startswith("error: ")]
     if told and code != _SSH_FAILED:
         return told[-1]

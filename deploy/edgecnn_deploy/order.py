@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edgecnn import bundled, plugins
 from edgecnn.errors import MissingExtraError, ModelError, SourceError, UsageError
@@ -41,11 +42,12 @@ class Order:
     wait_s: int = 120
     removal: Sequence[str] = ()
 
-    def pack(self, scratch: Path, tell: Callable[[str], None]) -> Parcel:
+    def pack(self, scratch: Path, archive: IO[bytes], tell: Callable[[str], None]) -> Parcel:
         """Check everything that can be checked here, and pack it.
 
         Args:
-            scratch: A folder to make it in.
+            scratch: A folder to make a wheel in.
+            archive: What it is packed into.
             tell: Is told what is sent.
 
         Raises:
@@ -75,7 +77,7 @@ class Order:
             arguments += ["--wheelhouse", "wheelhouse"] if self.wheelhouse else []
             arguments += ["--extras", self.extras] if self.extras else []
             arguments += [word for kind in ("source-file", "config") if kind in files for word in (f"--{kind}", kind)]
-        return Parcel.pack(scratch / "parcel.tar", files, arguments)
+        return Parcel.pack(archive, files, arguments)
 
     def _check_words(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 _SUMS = "SHA256SUMS"
 _SAFE = re.compile(r"[\w./+,=-]+", re.ASCII)
@@ -38,37 +40,41 @@ class Parcel:
     """An archive, and what is run on the device to take it in.
 
     Attributes:
-        path: The archive.
+        archive: An open file.
         command: For the device's login shell; what it reads first from its standard input is the archive.
+        well: The states of a device that took it in.
     """
 
-    path: Path
+    archive: IO[bytes]
     command: str
+    well: Sequence[str] = ("installed", "unchanged")
 
     @classmethod
-    def pack(cls, path: Path, files: Mapping[str, Path | bytes], arguments: Sequence[str]) -> Parcel:
+    def pack(cls, archive: IO[bytes], files: Mapping[str, Path | bytes], arguments: Sequence[str]) -> Parcel:
         """Write the archive.
 
         Args:
-            path: Where to.
+            archive: Where to. It has passwords in it: best a file without a name, which no end of this program leaves.
             files: Name in the archive → a file, or what it is to hold; ``install.sh`` must be among them.
             arguments: For install.sh. They are seen in a device's list of processes: no secrets.
         """
         sums = ""
-        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name, content in files.items():
                 data = content if isinstance(content, bytes) else content.read_bytes()
                 sums += f"{hashlib.sha256(data).hexdigest()}  {name}\n"
-                _add(archive, name, data)
-            _add(archive, _SUMS, sums.encode())  # last: an archive that is cut off lacks it
+                _add(tar, name, data)
+            _add(tar, _SUMS, sums.encode())  # last: an archive that is cut off lacks it
+        archive.flush()
         assert all(_SAFE.fullmatch(word) for word in arguments), arguments
-        script = _RECEIVE.replace("SIZE", str(path.stat().st_size)).replace("SUMS", _SUMS)
+        script = _RECEIVE.replace("SIZE", str(os.fstat(archive.fileno()).st_size)).replace("SUMS", _SUMS)
         script = script.replace("ARGUMENTS", " ".join(arguments))
         lines = "; ".join(script.splitlines()).replace("then; ", "then ").replace("else; ", "else ")
-        return cls(path, f"exec sh -c '{lines}'")
+        done = "uninstalled" if "--uninstall" in arguments else "installed"
+        return cls(archive, f"exec sh -c '{lines}'", (done, "unchanged"))
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(data), 0o600
-    archive.addfile(entry, io.BytesIO(data))
+    tar.addfile(entry, io.BytesIO(data))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgecnn.cli.streams import stopped_by_signals, tell
-from edgecnn.errors import printable
+from edgecnn.errors import SourceError, UsageError, printable
 from edgecnn_deploy.connection import Outcome
 from edgecnn_deploy.fleet import deploy_all
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.order import Order
+from edgecnn_deploy.parcel import Parcel
 
 _INTERRUPTED = 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NUMBERS = ("score", "latency_ms", "memory_mb", "temperature_c")
 _COLUMNS = {
     "host": "",
@@ -37,27 +42,34 @@ def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
         options: More options for ssh.
         jobs: How many devices at a time.
     """
+    if not all(one.strip() for one in options):
+        raise UsageError("--ssh-option must be as after ssh's -o; received an empty one: IdentityFile=FILE")
     outcomes: list[Outcome] = []
-    alone = len(order.hosts) == 1
+    alone, stopped = len(order.hosts) == 1, False
 
     def told(host: Host, line: str) -> None:
         if alone:
             tell(f"{host.typed}: {line}")
 
+    def show(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _tell_one(outcome, alone=alone)
+        if not _on_terminal():
+            _print_record(outcome, order.name)
+
     try:
-        with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="edgecnn-") as scratch:
-            parcel = order.pack(Path(scratch), tell)
-            for outcome in deploy_all(order.hosts, parcel, options, jobs=jobs, wait_s=order.wait_s, tell=told):
-                outcomes.append(outcome)
-                _tell_one(outcome, order, alone=alone)
+        with stopped_by_signals(), _packed(order) as parcel:
+            deploy_all(order.hosts, parcel, options, jobs=jobs, wait_s=order.wait_s, tell=told, show=show)
     except KeyboardInterrupt:
-        tell("stopped")
-        return _INTERRUPTED
-    if _on_terminal():
+        stopped = True
+    if outcomes and _on_terminal():
         print("\n".join(table(outcomes)), flush=True)  # noqa: T201
     failed = [one for one in outcomes if one.error]
     if failed and not alone:
         tell(f"{len(failed)} of {len(outcomes)} devices failed: {', '.join(one.host.typed for one in failed)}")
+    if stopped:
+        tell("stopped" if outcomes else "stopped: nothing was sent yet")
+        return _INTERRUPTED
     well = next((one for one in outcomes if not one.error), None)
     if well and not order.removal:
         tell(f"next:  {well.host.command(f'journalctl -fu edgecnn@{order.name}')}")
@@ -68,31 +80,46 @@ def _on_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def _tell_one(outcome: Outcome, order: Order, *, alone: bool) -> None:
+@contextlib.contextmanager
+def _packed(order: Order) -> Iterator[Parcel]:
+    """An order in a file without a name: whatever ends this program, nobody reads the passwords in it later."""
+    try:
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-"))
+            archive = stack.enter_context(tempfile.TemporaryFile())
+            parcel = order.pack(Path(scratch), archive, tell)
+            kept = stack.pop_all()
+    except OSError as error:
+        full = os.strerror(errno.ENOSPC)  # what pip and shutil tell has it in the text only
+        if error.errno not in _FULL and full not in str(error) and tempfile.tempdir is not None:
+            raise
+        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # it is None where no folder takes a file
+        rule = f"temporary files must be written to deploy; {error.strerror or full}{where}"
+        raise SourceError(f"{rule}: free some space, or set TMPDIR to a folder on a larger disk") from error
+    with kept:
+        yield parcel
+
+
+def _tell_one(outcome: Outcome, *, alone: bool) -> None:
     host, values = outcome.host.typed, outcome.values
-    state = values.get("state", "failed")
-    if not _on_terminal():
-        record: dict[str, object] = {"type": "deploy", "host": host, "name": order.name, "state": state}
-        record |= {key: _number(value) for key, value in values.items() if key in _NUMBERS}
-        record |= {key: values[key] for key in ("label", "version") if key in values}
-        record |= {"error": outcome.error} if outcome.error else {}
-        print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
     if not outcome.error:
         cells = [f"{values[key]}{unit}" for key, unit in _COLUMNS.items() if key in values]
-        tell(f"{host}: {', '.join([*cells])}")
+        tell(f"{host}: {', '.join(cells)}")
         return
     if not alone:
         for line in [line for line in outcome.story if not line.startswith("error: ")][-_TAIL:]:
             tell(f"{host}: {line}")
-    gone_back = "; the previous state is back" if state == "rolled-back" else ""
+    gone_back = "; the previous state is back" if outcome.state == "rolled-back" else ""
     tell(f"{host}: error: {outcome.error}{gone_back}")
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _print_record(outcome: Outcome, name: str) -> None:
+    values = outcome.values
+    record: dict[str, object] = {"type": "deploy", "host": outcome.host.typed, "name": name, "state": outcome.state}
+    record |= {key: float(values[key]) for key in _NUMBERS if key in values}
+    record |= {key: values[key] for key in ("label", "version") if key in values}
+    record |= {"error": outcome.error} if outcome.error else {}
+    print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
@@ -103,7 +130,7 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     """
     rows = [[name.partition("_")[0] for name in _COLUMNS]]
     for one in outcomes:
-        values = {"state": "failed", **one.values, "host": one.host.typed}
+        values = {**one.values, "state": one.state, "host": one.host.typed}
         rows.append([f"{values[name]}{unit}" if name in values else "–" for name, unit in _COLUMNS.items()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

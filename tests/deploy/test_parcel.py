@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,15 @@ SCRIPT = b'printf "%s\\n" "$PWD" "$@"; cat model.onnx; head -c 5\n'
 
 
 @pytest.fixture
-def parcel(tmp_path: Path) -> Parcel:
+def parcel() -> Iterator[Parcel]:
     files = {"install.sh": SCRIPT, "model.onnx": b"model", "wheelhouse/a.whl": bytes(10_000)}
-    return Parcel.pack(tmp_path / "parcel.tar", files, ["--name", "door"])
+    with tempfile.TemporaryFile() as archive:
+        yield Parcel.pack(archive, files, ["--name", "door"])
+
+
+def whole(parcel: Parcel) -> bytes:
+    parcel.archive.seek(0)
+    return parcel.archive.read()
 
 
 def receive(parcel: Parcel, sent: bytes, folder: Path, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:
@@ -33,7 +41,7 @@ def receive(parcel: Parcel, sent: bytes, folder: Path, shell: str = "sh") -> sub
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_it_is_unpacked_run_and_removed_whatever_the_login_shell(parcel: Parcel, tmp_path: Path, shell: str) -> None:
-    done = receive(parcel, parcel.path.read_bytes() + b"after that", tmp_path, shell)
+    done = receive(parcel, whole(parcel) + b"after that", tmp_path, shell)
     assert done.returncode == 0, done.stderr
     _, place, *rest = done.stdout.decode().splitlines()
     assert rest == ["--name", "door", "modelafter"], "what follows the archive is left for install.sh"
@@ -42,9 +50,9 @@ def test_it_is_unpacked_run_and_removed_whatever_the_login_shell(parcel: Parcel,
 
 
 def test_one_that_is_cut_short_or_damaged_is_not_run(parcel: Parcel, tmp_path: Path) -> None:
-    whole = parcel.path.read_bytes()
-    headers = [0, 1, 511, 512, 1024, 1536, 2048, 2560, len(whole) // 2, len(whole) - 10240]
-    for sent in [*(whole[:length] for length in headers), whole.replace(b"model\0", b"modle\0")]:
+    archive = whole(parcel)
+    headers = [0, 1, 511, 512, 1024, 1536, 2048, 2560, len(archive) // 2, len(archive) - 10240]
+    for sent in [*(archive[:length] for length in headers), archive.replace(b"model\0", b"modle\0")]:
         done = receive(parcel, sent, tmp_path)
         assert done.returncode == 3, (len(sent), done)
         assert b"modelafter" not in done.stdout
