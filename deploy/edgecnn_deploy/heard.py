@@ -15,6 +15,7 @@ _NUMBER = r"-?[0-9]{1,15}(\.[0-9]{1,15})?"
 _KNOWN = {
     "reached": "yes",
     "refused": "sudo|broken",
+    "user": r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     "state": "installed|unchanged|uninstalled|rolled-back|failed",
     "version": r"[A-Za-z0-9.+_]+",
     "label": ".+",

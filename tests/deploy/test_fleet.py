@@ -120,6 +120,7 @@ def test_the_last_word_is_heard_after_two_hundred_thousand_lines(
     assert (done.code, json.loads(done.out)["error"]) == (1, "final word")
     assert "door: line 200\n" in done.err
     assert "it tells more than 200 lines" in done.err
+    assert done.err.endswith("door: error: final word\n")
     assert len(done.err.splitlines()) < 220
 
 
