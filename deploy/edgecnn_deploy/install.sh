@@ -7,7 +7,8 @@
 # Everything is prepared and tried beside what is there, and then switched over by renames; whatever fails or is cut off
 # before the new service gives its first label ends with the previous environment, model, configuration and unit.
 #
-# EDGECNN_ROOT=DIR installs into DIR in place of /, without a user of its own and without root: for tests and images.
+# Into an image it goes from within, where its Python, users and units are: chroot DIR bash install.sh --no-start …
+# EDGECNN_TEST_ROOT=DIR stands for / in edgecnn's own tests, which have a systemctl and an apt-get of their own.
 set -euo pipefail
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
@@ -15,7 +16,7 @@ unset PYTHONPATH PYTHONHOME
 umask 022
 trap '' PIPE # a reader that has gone is no reason to stop half-way
 
-root=${EDGECNN_ROOT:-}
+root=${EDGECNN_TEST_ROOT:-}
 opt=$root/opt/edgecnn etc=$root/etc/edgecnn units=$root/etc/systemd/system program=$root/usr/local/bin/edgecnn
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 python=python3
@@ -213,12 +214,14 @@ make_config() {
     (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
   fi
   (umask 077 && : >"$scratch/config.toml")
-  needs=$("$python" -I -B -c "$in_wheel; from edgecnn_deploy.settings import main; main()" "$wheel" \
-    "$kind" "$given" "$opt/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
+  needs=$(from_wheel 'from edgecnn_deploy.settings import main; main()' "$kind" "$given" "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
     code=$? died=yes
     exit "$code"
   }
 }
+
+# Runs a line of Python with edgecnn out of the wheel, and no other one that may be installed.
+from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
 
 find_wheel() {
   local found=()
@@ -236,7 +239,7 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
-  "$python" -I -B -c "$in_wheel; import edgecnn_deploy.settings" "$wheel" 2>/dev/null ||
+  from_wheel 'import edgecnn_deploy.settings' 2>/dev/null ||
     die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
 
@@ -395,7 +398,7 @@ restart() {
 enable() {
   systemctl is-enabled --quiet "edgecnn@$instance" 2>/dev/null || {
     enabled=yes
-    systemctl enable "edgecnn@$instance" >/dev/null 2>&1
+    systemctl enable --quiet "edgecnn@$instance" >&2
   }
 }
 
@@ -473,7 +476,7 @@ go_back() {
       rm -f -- "${places[n]}"
     fi
   done
-  systemctl daemon-reload
+  [ -z "$start" ] || systemctl daemon-reload
   state=rolled-back
   for one in "${active[@]}"; do
     systemctl start --no-block "edgecnn@$one"
@@ -583,7 +586,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 shopt -s nullglob
-[[ -z $root || $root = /* ]] || die 2 "EDGECNN_ROOT must be a path from /; received '$root': name one"
+[ -z "${EDGECNN_ROOT:-}" ] ||
+  die 2 "an image is installed into from within; received EDGECNN_ROOT=$EDGECNN_ROOT: chroot DIR bash install.sh --no-start …"
 parse_options "$@"
 if [ -n "$until_eof" ]; then
   {

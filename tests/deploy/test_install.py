@@ -52,14 +52,14 @@ def elsewhere(installed: Device, tmp_path: Path) -> Path:
 def test_what_only_newer_systemds_know_is_left_out_on_older_ones(
     installed: Device, elsewhere: Path, wheelhouse: Path
 ) -> None:
-    more = {"EDGECNN_ROOT": str(elsewhere), "FAKE_SYSTEMD": "252"}
+    more = {"EDGECNN_TEST_ROOT": str(elsewhere), "FAKE_SYSTEMD": "252"}
     done = installed.install("--wheelhouse", wheelhouse, "--no-start", **more)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (elsewhere / "etc/systemd/system").iterdir()] == ["edgecnn@.service"]
 
 
 def test_without_a_wheel_an_index_is_asked(installed: Device, elsewhere: Path, wheelhouse: Path) -> None:
-    index = {"EDGECNN_ROOT": str(elsewhere), "PIP_NO_INDEX": "1"}
+    index = {"EDGECNN_TEST_ROOT": str(elsewhere), "PIP_NO_INDEX": "1"}
     done = installed.install("--no-start", **index, PIP_FIND_LINKS=str(wheelhouse))
     assert (done.returncode, "asking the package index for edgecnn" in done.stderr) == (0, True), done.stderr
     done = installed.install("--no-start", **index)

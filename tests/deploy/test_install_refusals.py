@@ -45,9 +45,15 @@ def test_a_32_bit_system_is_refused_with_the_reason_and_the_remedy(
 
 def test_who_is_not_root_is_told_of_sudo(device: Device) -> None:
     device.tell("id", '[ "$1" = -u ] && echo 1000 || echo pi')
-    done = device.install(EDGECNN_ROOT="")
+    done = device.install(EDGECNN_TEST_ROOT="")
     assert done.returncode == 3
     assert done.stderr == "error: install.sh must run as root; it runs as pi: sudo bash install.sh …\n"
+
+
+def test_an_image_is_not_installed_into_from_outside(device: Device) -> None:
+    assert "from within; received EDGECNN_ROOT=/mnt: chroot DIR bash install.sh --no-start" in refused(
+        device, 2, EDGECNN_ROOT="/mnt"
+    )
 
 
 def test_without_systemd_at_work_it_can_be_prepared_only(device: Device) -> None:
