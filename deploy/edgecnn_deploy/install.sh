@@ -34,7 +34,8 @@ usage: sudo bash install.sh [OPTION]...
 
   --wheel FILE       edgecnn as a wheel; unless given the one beside this script, else what a package index offers
   --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
-  --extras LIST      extras of edgecnn; unless given cpu, and video where a source is usb: or rtsp:
+  --extras LIST      extras of edgecnn; unless given those that are there, or cpu, and video where a source of any
+                     configuration in /etc/edgecnn is usb: or rtsp:
   --model FILE       the .onnx file to run as a service
   --name NAME        what the service is called: edgecnn@NAME; unless given camera
   --source SOURCE    what it looks at, as `edgecnn predict` takes it; repeatable; unless given what is configured, else pi
@@ -112,7 +113,7 @@ take() {
   --source-file) mapfile -t sources <"$(file_of "$@")" ;;
   --extras)
     [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
-    extras=$(tr ',' '\n' <<<"$2" | sort -u | paste -sd ,)
+    extras=$(sorted_extras "$2")
     ;;
   --name)
     [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$ ]] ||
@@ -214,11 +215,24 @@ make_config() {
     (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
   fi
   (umask 077 && : >"$scratch/config.toml")
-  needs=$(from_wheel 'from edgecnn_deploy.settings import main; main()' "$kind" "$given" "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
+  needs=$(from_wheel 'from edgecnn_deploy.settings import make; make()' "$kind" "$given" \
+    "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
     code=$? died=yes
     exit "$code"
   }
 }
+
+# One environment serves all: what it has it keeps, and it gets what any configuration that is there needs.
+gather_extras() {
+  [ -z "$extras" ] || return 0
+  local used others
+  used=$(cat "$opt/venv/.extras" 2>/dev/null || echo cpu)
+  others=$(from_wheel 'from edgecnn_deploy.settings import others; others()' "$etc" "$instance")
+  case " $needs $others " in *' video '*) used+=,video ;; esac
+  extras=$(sorted_extras "$used")
+}
+
+sorted_extras() { tr ',' '\n' <<<"$1" | sort -u | paste -sd ,; }
 
 # Runs a line of Python with edgecnn out of the wheel, and no other one that may be installed.
 from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
@@ -239,7 +253,7 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
-  from_wheel 'import edgecnn_deploy.settings' 2>/dev/null ||
+  from_wheel 'from edgecnn_deploy.settings import others' 2>/dev/null ||
     die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
 
@@ -272,6 +286,7 @@ make_venv() {
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
     pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
+  printf '%s\n' "$extras" >"$opt/$venv/.extras"
   "$opt/$venv/bin/python" -I -c 'import edgecnn_deploy as it; print(it.__path__[0])' >"$opt/$venv/.whole.partial"
   sync -f "$opt/$venv"
   mv -- "$opt/$venv/.whole.partial" "$opt/$venv/.whole"
@@ -531,7 +546,7 @@ install_all() {
   check_python
   find_wheel
   [ -z "$instance" ] || make_config
-  [ -n "$extras" ] || case " $needs " in *' video '*) extras=cpu,video ;; *) extras=cpu ;; esac
+  gather_extras
   check_camera
   name_venv
   make_user

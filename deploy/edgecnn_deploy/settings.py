@@ -6,6 +6,7 @@ standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -113,16 +114,30 @@ def _make(kind: str, given: str, model: str, there: str, out: str) -> None:
     text = read(Path(given))
     if kind == "sources":
         text = of_sources(text.splitlines(), model, Path(there).stem)
-    text = completed(text, model, given)
+    text = completed(text, model, given if given == there else "--config")
     before = read(Path(there)) if Path(there).exists() else ""
     Path(out).write_text(before if same(before, text) else text, encoding="utf-8")
     print(*needs(text))  # noqa: T201
 
 
-def main() -> None:
+def make() -> None:
     """What install.sh calls; see `_make`."""
     try:
         _make(*sys.argv[1:])
     except EdgecnnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def others() -> None:
+    """What install.sh calls: print what the configurations of a folder need, but for that of a name.
+
+    One that cannot be read or is no TOML holds up nothing: its own service says so when it starts.
+    """
+    folder, name = sys.argv[1:]
+    found: set[str] = set()
+    for path in Path(folder).glob("*.toml"):
+        if path.stem != name:
+            with contextlib.suppress(EdgecnnError):
+                found.update(needs(read(path)))
+    print(*sorted(found))  # noqa: T201

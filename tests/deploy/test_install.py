@@ -220,3 +220,28 @@ def test_the_default_wheel_is_the_one_beside_the_script(
     assert done.returncode == 3
     assert f"--wheel must be whole, and of this edgecnn or a newer one; {wheel_of(wheelhouse).name}" in done.stderr
     assert os.listdir(device.root / "opt") == []
+
+
+def extras_of(device: Device) -> set[str]:
+    """What pip has installed into the environment in use, of what only extras bring."""
+    packages = (device.root / "opt/edgecnn/venv").glob("lib/python*/site-packages/*.dist-info")
+    return {path.name.partition("-")[0] for path in packages} & {"onnxruntime", "av"}
+
+
+def test_all_services_have_the_extras_that_any_of_them_needs(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--wait", 0]
+    door = [*words, "--name", "door", "--model", models["good"], "--source", "test:?fps=20"]
+    assert device.install(*door).returncode == 0
+    assert extras_of(device) == {"onnxruntime"}
+    gate = device.root / "etc/edgecnn/gate.toml"  # by hand, as the guide tells
+    gate.write_text('model = "/opt/edgecnn/models/door.onnx"\nsource = ["rtsp://127.0.0.1:9/stream"]\n')
+    gate.with_name("broken.toml").write_text("source = [")
+    done = device.install(*door)
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime", "av"}), done.stderr
+    gate.unlink()
+    done = device.install(*words, "--name", "door", "--model", models["better"])
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime", "av"}), "what is there stays there"
+    assert device.install(*words, "--extras", "cpu").returncode == 0
+    assert extras_of(device) == {"onnxruntime"}, "but where it is said"
