@@ -56,8 +56,8 @@ def deploy(
         str,
         typer.Option(
             metavar="LIST",
-            help="Extras of edgecnn. Unless given those that are there, or cpu, and video where a service of the device "
-            "has a source usb: or rtsp:.",
+            help="Extras of edgecnn. Unless given those that are there, or cpu, and video where a service there has a "
+            "source usb: or rtsp:.",
         ),
     ] = "",
     jobs: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many devices at a time.")] = 8,
