@@ -292,6 +292,14 @@ make_venv() {
   mv -- "$opt/$venv/.whole.partial" "$opt/$venv/.whole"
 }
 
+# The edgecnn that is to read the configuration knows every key in it, and takes its values.
+check_config() {
+  local told where=--config
+  [ -n "$config" ] || where=$etc/$name.toml
+  told=$("$opt/$venv/bin/python" -I -B -c 'from edgecnn_deploy.settings import checked; checked()' \
+    "$scratch/config.toml" 2>&1) || die $? "${told//"$scratch/config.toml"/$where}"
+}
+
 # The new environment runs here, and the model computes here what it computed where it was exported.
 self_test() {
   local result=0
@@ -551,6 +559,7 @@ install_all() {
   name_venv
   make_user
   make_venv
+  [ -z "$instance" ] || check_config
   self_test
   prepare
   if [ ${#pending[@]} = 0 ] && { [ -z "$instance" ] || [ -z "$start" ] || running "$instance"; }; then

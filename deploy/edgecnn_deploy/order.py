@@ -93,6 +93,7 @@ class Order:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"
         settings.completed(settings.read(self.config), model, str(self.config))
+        settings.check(self.config)
         return {"config": self.config}
 
     def _wheels(self) -> list[Path]:

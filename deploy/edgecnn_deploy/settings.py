@@ -1,7 +1,7 @@
 """The configuration of a service, ``/etc/edgecnn/NAME.toml``: how one is made, and what is refused.
 
 `install.sh` runs this with the system's Python, out of the wheel and before anything is installed: it imports the
-standard library only.
+standard library only, but for `check`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,18 @@ def needs(text: str) -> list[str]:
     """What the sources of a configuration need beside edgecnn: ``"pi"`` for rpicam-vid, ``"video"`` for that extra."""
     sources = _sources(_settings(text, "the configuration"))
     return [what for what, pattern in _NEEDS.items() if any(re.match(pattern, one) for one in sources)]
+
+
+def check(path: Path) -> None:
+    """Refuse a configuration that `edgecnn predict` would refuse; this takes edgecnn as it is installed.
+
+    Raises:
+        UsageError: It has an unknown key, or a value that the flag of this name cannot have.
+    """
+    from edgecnn.cli.config import check_config  # here: neither is there before edgecnn is installed
+    from edgecnn.cli.predict import predict
+
+    check_config(path, predict)
 
 
 def same(text: str, other: str) -> bool:
@@ -126,6 +138,15 @@ def make() -> None:
         _make(*sys.argv[1:])
     except EdgecnnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+def checked() -> None:
+    """What install.sh calls once edgecnn is installed; see `check`."""
+    try:
+        check(Path(sys.argv[1]))
+    except EdgecnnError as error:
+        print(error)  # noqa: T201
         sys.exit(error.exit_code)
 
 

@@ -224,6 +224,7 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--wheel", "no.whl"], 3, "--wheel must name a file; received 'no.whl'"),
         (["MODEL", "door", "--wheelhouse", "."], 3, "--wheelhouse must be a folder of wheels"),
         (["MODEL", "door", "--config", "no.toml"], 3, "the configuration must be a text that can be read; no.toml"),
+        (["MODEL", "door", "--config", "TYPO"], 2, "typo.toml: keys must be among model, source, "),
         (["no.onnx", "door"], 4, "no.onnx: no such file"),
         (["WRONG", "door"], 4, "disagrees with the card about 1 of 1 test pictures"),
     ],
@@ -239,7 +240,8 @@ def test_what_can_be_checked_here_is_refused_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))  # there is no ssh
-    named = {"MODEL": models["good"], "WRONG": models["wrong"]}
+    (tmp_path / "typo.toml").write_text("source = 'pi'\nmodle = 'x'\n")
+    named = {"MODEL": models["good"], "WRONG": models["wrong"], "TYPO": tmp_path / "typo.toml"}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err
     assert says in done.err

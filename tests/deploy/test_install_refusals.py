@@ -135,8 +135,14 @@ def test_words_without_meaning_are_refused(device: Device, words: list[str], cod
     [
         ("source = [", 2, "the configuration must be TOML"),
         ("top = 3\n", 2, 'in a line such as: source = ["pi"]'),
-        ('source = "pi"\nmodel = "/tmp/mine.onnx"\n', 2, "it names another: leave that line out"),
+        (
+            "source = 'pi'\nmodel = '/tmp/mine.onnx'\n",
+            2,
+            "the model of --config must be /opt/edgecnn/models/camera.onnx",
+        ),
         ("\udcff", 3, "the configuration must be a text that can be read"),
+        ("source = 'test:'\nmodle = 'x'\n", 2, "error: --config: keys must be among model, source, top, "),
+        ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
     ],
 )
 def test_a_configuration_that_will_not_do_is_refused(
