@@ -23,7 +23,7 @@ python=python3
 in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archive that Python imports from
 first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
-wheel='' wheelhouse='' extras='' model='' name=camera config='' wait_s=120
+wheel='' wheelhouse='' extras='' model='' name=camera named='' config='' wait_s=120
 sources=() start=yes uninstall='' purge='' until_eof=''
 scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
@@ -43,7 +43,7 @@ usage: sudo bash install.sh [OPTION]...
   --config FILE      the whole configuration, in place of --source: TOML whose keys are the flags of `edgecnn predict`
   --wait SECONDS     how long to wait for the first label before going back; 0 does not wait; unless given 120
   --no-start         do not start the service now, only with the machine
-  --uninstall        stop and remove edgecnn, but for its models and configurations
+  --uninstall        stop and remove edgecnn with all its services, but for its models and configurations
   --purge            with --uninstall: these too, and the user edgecnn
   --until-eof        stop and go back when standard input ends, as `edgecnn deploy` wants it
   --help             print this
@@ -96,6 +96,8 @@ parse_options() {
     shift
   done
   [ -z "$purge" ] || [ -n "$uninstall" ] || die 2 "--purge goes with --uninstall; received it alone: add --uninstall"
+  [ -z "$uninstall" ] || [ -z "$named" ] || die 2 "--uninstall removes all services; received --name $name too:" \
+    "leave it out, or for one of them type sudo systemctl disable --now edgecnn@$name"
   [ -z "$config" ] || [ ${#sources[@]} = 0 ] ||
     die 2 "sources are named by --config or by --source; received both: leave one out"
 }
@@ -118,7 +120,7 @@ take() {
   --name)
     [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$ ]] ||
       die 2 "--name must be of letters, digits, and . _ - after the first; received '$2': camera"
-    name=$2
+    name=$2 named=yes
     ;;
   --wait)
     [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$2': 120"

@@ -123,8 +123,13 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
             "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
         )
         raise UsageError(f"{rule}; received {misplaced!r}: leave it out")
-    if not hosts:
+    if not hosts and (words[0].lower().endswith(".onnx") or words[0] in bundled.names()):
         raise UsageError(f"a device must be named behind the model; received {words[0]!r} only: add pi@raspberrypi")
+    if not hosts:
+        rule = "a model and a device must be named, edgecnn deploy MODEL HOST"
+        raise UsageError(
+            f"{rule}; received {words[0]!r} only: name the .onnx file, or one of {', '.join(bundled.names())}"
+        )
     return model, parse_hosts(hosts)
 
 

@@ -41,7 +41,7 @@ def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
     alone = len(order.hosts) == 1
 
     def told(host: Host, line: str) -> None:
-        if alone:
+        if alone and line.strip():
             tell(f"{host.typed}: {line}")
 
     try:
@@ -49,7 +49,10 @@ def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
             parcel = order.pack(Path(scratch), tell)
             for outcome in deploy_all(order.hosts, parcel, options, jobs=jobs, wait_s=order.wait_s, tell=told):
                 outcomes.append(outcome)
-                _tell_one(outcome, order, alone=alone)
+                if not _on_terminal():
+                    print(json.dumps(_record(outcome, order), ensure_ascii=False), flush=True)  # noqa: T201
+                for line in _sentences(outcome, alone=alone):
+                    tell(f"{outcome.host.typed}: {line}")
     except KeyboardInterrupt:
         tell("stopped")
         return _INTERRUPTED
@@ -68,24 +71,29 @@ def _on_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def _tell_one(outcome: Outcome, order: Order, *, alone: bool) -> None:
-    host, values = outcome.host.typed, outcome.values
-    state = values.get("state", "failed")
-    if not _on_terminal():
-        record: dict[str, object] = {"type": "deploy", "host": host, "name": order.name, "state": state}
-        record |= {key: _number(value) for key, value in values.items() if key in _NUMBERS}
-        record |= {key: values[key] for key in ("label", "version") if key in values}
-        record |= {"error": outcome.error} if outcome.error else {}
-        print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
+def _record(outcome: Outcome, order: Order) -> dict[str, object]:
+    """A device's line of JSON; edgecnn is removed with all services of a device, whatever their names."""
+    values = outcome.values
+    record: dict[str, object] = {"type": "deploy", "host": outcome.host.typed}
+    record |= {} if order.removal else {"name": order.name}
+    record["state"] = values.get("state", "failed")
+    record |= {key: _number(value) for key, value in values.items() if key in _NUMBERS}
+    record |= {key: values[key] for key in ("label", "version") if key in values}
+    return record | ({"error": outcome.error} if outcome.error else {})
+
+
+def _sentences(outcome: Outcome, *, alone: bool) -> list[str]:
+    """What is told of a device once it is done: nothing that was told before, or that the table tells."""
     if not outcome.error:
-        cells = [f"{values[key]}{unit}" for key, unit in _COLUMNS.items() if key in values]
-        tell(f"{host}: {', '.join([*cells])}")
-        return
-    if not alone:
-        for line in [line for line in outcome.story if not line.startswith("error: ")][-_TAIL:]:
-            tell(f"{host}: {line}")
-    gone_back = "; the previous state is back" if state == "rolled-back" else ""
-    tell(f"{host}: error: {outcome.error}{gone_back}")
+        if _on_terminal():
+            return [] if alone else [outcome.values.get("state", "done")]
+        return [", ".join(f"{outcome.values[key]}{unit}" for key, unit in _COLUMNS.items() if key in outcome.values)]
+    last = f"error: {outcome.error}"
+    if alone and last in outcome.story:  # it was passed on as it came, and so was what followed
+        return []
+    before = [] if alone else [line for line in outcome.story if line.strip() and line != last][-_TAIL:]
+    gone_back = "; the previous state is back" if outcome.values.get("state") == "rolled-back" else ""
+    return [*before, f"{last}{gone_back}"]
 
 
 def _number(text: str) -> float | None:

@@ -83,6 +83,8 @@ def test_what_was_deployed_is_unchanged_then_rolled_back_then_removed(
     assert done.code == 0, done.err
     assert done.out.splitlines()[0].split() == ["host", "label", "score", "latency", "memory", "temperature", "state"]
     assert done.out.splitlines()[1].split()[-1] == "unchanged"
+    label = done.out.splitlines()[1].split()[1]
+    assert label not in done.err, "the table tells it"
     assert installed.files() == before
 
     words = [models["better"], server.host, "--wheelhouse", wheelhouse, "--source", NEVER, "--wait", 6, *server.options]
@@ -90,7 +92,9 @@ def test_what_was_deployed_is_unchanged_then_rolled_back_then_removed(
     (told,) = records(done.out).values()
     assert (done.code, told["state"]) == (1, "rolled-back"), done.err
     assert "must give its first label within 6 s" in str(told["error"])
-    assert "the previous state is back" in done.err
+    assert done.err.count("must give its first label") == 1, "each thing is told once"
+    assert "edgecnn@camera runs again, as before" in done.err
+    assert all(line.partition(": ")[2] for line in done.err.splitlines())
     assert "next:" not in done.err
     assert installed.files() == before
 
@@ -100,7 +104,8 @@ def test_edgecnn_is_removed_from_a_device(device: Device, connect: Connect) -> N
     (device.root / "opt/edgecnn/venv").symlink_to("venv-0.1.0-00000000")
     server = connect(device)
     done = deploy(server.host, "--uninstall", *server.options)
-    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "uninstalled"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"type": "deploy", "host": server.host, "state": "uninstalled"}
     assert device.files() == {}
 
 
@@ -213,6 +218,9 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
     ("words", "code", "says"),
     [
         (["MODEL"], 2, "a device must be named behind the model"),
+        (["digits"], 2, "a device must be named behind the model; received 'digits' only"),
+        (["pi@door"], 2, "MODEL HOST; received 'pi@door' only: name the .onnx file, or one of digits, "),
+        (["door", "--uninstall", "--name", "gate"], 2, "--uninstall removes all services; received --name gate too"),
         (["MODEL", "door", "other.onnx"], 2, "one model is deployed, named before the devices; received 'other.onnx'"),
         (["MODEL", "--uninstall"], 2, "only devices are named with --uninstall"),
         (["MODEL", "door", "--purge"], 2, "--purge goes with --uninstall"),

@@ -120,6 +120,7 @@ def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
         (["--wait", "soon"], 2, "--wait must be a whole number of seconds; received 'soon'"),
         (["--extras", "cpu;id"], 2, "--extras must be names joined by commas; received 'cpu;id'"),
         (["--purge"], 2, "--purge goes with --uninstall"),
+        (["--uninstall", "--name", "door"], 2, "removes all services; received --name door too: leave it out, or"),
         (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
         (["--model", "/no/such"], 3, "--model must name a file that can be read; received '/no/such'"),
         (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),

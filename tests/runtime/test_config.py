@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from command import Edgecnn, Outcome
 
+from edgecnn.cli.config import check_config
+from edgecnn.cli.predict import predict
+from edgecnn.errors import UsageError
+
 
 @pytest.fixture
 def config(tmp_path: Path, colors: Path) -> Path:
