@@ -23,7 +23,7 @@ python=python3
 in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archive that Python imports from
 first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
-wheel='' wheelhouse='' extras='' model='' name=camera named='' config='' wait_s=120
+wheel='' wheelhouse='' extras='' model='' bundled='' name=camera named='' config='' wait_s=120
 sources=() start=yes uninstall='' purge='' until_eof=''
 scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
@@ -36,7 +36,7 @@ usage: sudo bash install.sh [OPTION]...
   --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
   --extras LIST      extras of edgecnn; unless given those that are there, or cpu, and video where a source of any
                      configuration in /etc/edgecnn is usb: or rtsp:
-  --model FILE       the .onnx file to run as a service
+  --model MODEL      the .onnx file to run as a service, or the name of a model that comes with edgecnn
   --name NAME        what the service is called: edgecnn@NAME; unless given camera
   --source SOURCE    what it looks at, as `edgecnn predict` takes it; repeatable; unless given what is configured, else pi
   --source-file FILE the same from a file, a source in each line: a password in it stays out of the list of processes
@@ -104,15 +104,15 @@ parse_options() {
 
 take() {
   case $1 in
-  --wheel) wheel=$(file_of "$@") ;;
-  --model) model=$(file_of "$@") ;;
-  --config) config=$(file_of "$@") ;;
+  --wheel) find_file "$@" && wheel=$file ;;
+  --model) if [[ ! -e $2 && $2 =~ ^[a-z0-9_-]+$ ]]; then bundled=$2; else find_file "$@" && model=$file bundled=''; fi ;;
+  --config) find_file "$@" && config=$file ;;
   --wheelhouse)
     [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$2': name one"
     wheelhouse=$(readlink -f -- "$2")
     ;;
   --source) sources+=("$2") ;;
-  --source-file) mapfile -t sources <"$(file_of "$@")" ;;
+  --source-file) find_file "$@" && mapfile -t sources <"$file" ;;
   --extras)
     [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
     extras=$(sorted_extras "$2")
@@ -129,9 +129,9 @@ take() {
   esac
 }
 
-file_of() {
+find_file() {
   [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$2': check it"
-  readlink -f -- "$2"
+  file=$(readlink -f -- "$2")
 }
 
 check_machine() {
@@ -238,6 +238,18 @@ sorted_extras() { tr ',' '\n' <<<"$1" | sort -u | paste -sd ,; }
 
 # Runs a line of Python with edgecnn out of the wheel, and no other one that may be installed.
 from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
+
+# The model of a name lies in the wheel.
+unpack_model() {
+  local names
+  model=$scratch/.bundled.onnx
+  from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
+    "$bundled" >"$model" 2>/dev/null || {
+    names=$(from_wheel 'import re, zipfile
+print(*re.findall(r"edgecnn/models/(\S+)\.onnx", " ".join(zipfile.ZipFile(sys.argv[1]).namelist())), sep=", ")' "$wheel")
+    die 3 "--model must name a file, or a model that comes with edgecnn; received '$bundled': name one of $names"
+  }
+}
 
 find_wheel() {
   local found=()
@@ -546,15 +558,16 @@ report() {
 
 install_all() {
   needs='' index=() had_labels=() instance=''
-  [ -z "$model$config${sources[*]}" ] || instance=$name
+  [ -z "$model$bundled$config${sources[*]}" ] || instance=$name
   [ -z "$instance" ] || model=${model:-$opt/models/$name.onnx}
-  [ -z "$instance" ] || [ -f "$model" ] ||
+  [ -z "$instance" ] || [ -n "$bundled" ] || [ -f "$model" ] ||
     die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
   [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
   check_machine
   open_scratch
   check_python
   find_wheel
+  [ -z "$bundled" ] || unpack_model
   [ -z "$instance" ] || make_config
   gather_extras
   check_camera

@@ -99,6 +99,17 @@ def test_what_was_deployed_is_unchanged_then_rolled_back_then_removed(
     assert installed.files() == before
 
 
+def test_the_cause_is_told_also_where_several_devices_are_named(
+    installed: Device, connect: Connect, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    server = connect(installed)
+    words = ["--wheelhouse", wheelhouse, "--name", "cause", "--source", "test:?no=1", *server.options]
+    done = deploy(models["good"], server.host, "127.0.0.1:9", *words)
+    assert done.returncode == 1
+    assert f"{server.host}: error: options of the source test: must be one of" in done.stderr, "the service's own words"
+    assert done.stderr.count("edgecnn@cause must give its first label") == 1
+
+
 def test_edgecnn_is_removed_from_a_device(device: Device, connect: Connect) -> None:
     (device.root / "opt/edgecnn/venv-0.1.0-00000000").mkdir(parents=True)
     (device.root / "opt/edgecnn/venv").symlink_to("venv-0.1.0-00000000")

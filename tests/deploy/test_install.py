@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from device import INSTALL, Device, other_wheel, result_of, wheel_of
+from device import CHECKOUT, INSTALL, Device, other_wheel, result_of, wheel_of
 
 NEVER = "http://127.0.0.1:9/never"
 
@@ -166,6 +166,15 @@ def test_one_that_is_cut_off_leaves_what_was_there(
     assert (process.returncode, out) == (143, "state=rolled-back\n"), err
     assert installed.files() == before
     assert installed.state("camera") == "active"
+
+
+def test_a_model_that_comes_with_edgecnn_is_installed_by_its_name(installed: Device, wheelhouse: Path) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", "digits", "--name", "digits", "--source", "test:?fps=20"]
+    done = installed.install(*words)
+    assert done.returncode == 0, done.stderr
+    assert result_of(done.stdout)["label"] in map(str, range(10))
+    bundled = CHECKOUT / "edgecnn/models/digits.onnx"
+    assert (installed.root / "opt/edgecnn/models/digits.onnx").read_bytes() == bundled.read_bytes()
 
 
 def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from device import INSTALL, Device
+from device import CHECKOUT, INSTALL, Device
 
 
 def refused(device: Device, code: int, *words: object, **environment: str) -> str:
@@ -122,13 +122,24 @@ def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
         (["--purge"], 2, "--purge goes with --uninstall"),
         (["--uninstall", "--name", "door"], 2, "removes all services; received --name door too: leave it out, or"),
         (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
-        (["--model", "/no/such"], 3, "--model must name a file that can be read; received '/no/such'"),
+        (["--model", "no.onnx"], 3, "--model must name a file that can be read; received 'no.onnx'"),
+        (["--source-file", "/no/such"], 3, "--source-file must name a file that can be read; received '/no/such'"),
         (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),
         (["--config", str(INSTALL), "--source", "pi"], 2, "sources are named by --config or by --source"),
     ],
 )
 def test_words_without_meaning_are_refused(device: Device, words: list[str], code: int, says: str) -> None:
-    assert says in refused(device, code, *words)
+    said = refused(device, code, *words)
+    assert says in said
+    assert said.count("error: ") == 1
+
+
+def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wheelhouse: Path) -> None:
+    said = refused(device, 3, "--wheelhouse", wheelhouse, "--model", "nope", "--source", "test:")
+    names = ", ".join(sorted(path.stem for path in (CHECKOUT / "edgecnn/models").glob("*.onnx")))
+    assert said == (
+        f"error: --model must name a file, or a model that comes with edgecnn; received 'nope': name one of {names}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,5 +168,6 @@ def test_a_configuration_that_will_not_do_is_refused(
 def test_help_names_every_option() -> None:
     done = subprocess.run(["bash", str(INSTALL), "--help"], capture_output=True, text=True, check=True)
     takes = {word for word in INSTALL.read_text().split("take() {")[0].split() if word.startswith("--")}
+    takes -= {"--now"}  # of systemctl
     assert {"--until-eof", "--wheelhouse"} <= takes
     assert [word for word in takes if word.isascii() and word.strip("-").isalpha() and word not in done.stdout] == []
