@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edgecnn.errors import UsageError
+from edgecnn.errors import UsageError, how_to_install
 
 AUTO = ("cuda", "cpu")
 """What ``auto`` tries, in this order; others are taken by name only."""
 
-_IN_CHECKOUT = (
-    "for an NVIDIA GPU, in the checkout of edgecnn type: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e"
-)
-_WHEEL = f"{_IN_CHECKOUT} '.[gpu]'"
+WHEELS = "onnxruntime onnxruntime-gpu"
+"""The packages that overwrite one another's files."""
+
+_GPU = "for an NVIDIA GPU, {gpu}"
 _CUDA = "pip install 'onnxruntime-gpu[cuda,cudnn]' brings CUDA and cuDNN, the GPU's driver comes with the system"
 _NAMED = re.compile(r"provider:([A-Za-z][A-Za-z0-9]{0,60})")
 _SUFFIX = "ExecutionProvider"
@@ -31,7 +31,7 @@ class Spec:
         name: As it is asked for.
         providers: Of ONNX Runtime; the first one must really start, the others compute what it cannot.
         plugin: The module that brings it, where it is not part of ONNX Runtime.
-        lacking: What to do where ONNX Runtime was installed without it.
+        lacking: What to do where ONNX Runtime was installed without it; ``{gpu}`` is how to install that for GPUs.
         advice: What to do where it does not start.
     """
 
@@ -41,6 +41,10 @@ class Spec:
     lacking: str = ""
     advice: str = ""
 
+    def remedy(self, *, there: bool) -> str:
+        """What to do where it does not start, by whether ONNX Runtime here has it."""
+        return self.advice if there else self.lacking.replace("{gpu}", how_to_install("gpu", remove=WHEELS))
+
 
 KNOWN = {
     spec.name: spec
@@ -49,13 +53,13 @@ KNOWN = {
         Spec(
             "cuda",
             ("CUDAExecutionProvider",),
-            lacking=f"{_WHEEL}; or use --device cpu",
+            lacking=f"{_GPU}; or use --device cpu",
             advice=f"{_CUDA}; or use --device cpu",
         ),
         Spec(
             "tensorrt",
             ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
-            lacking=f"{_WHEEL}, and install TensorRT; or use --device cpu",
+            lacking=f"{_GPU}, and install TensorRT; or use --device cpu",
             advice=f"{_CUDA}; TensorRT is NVIDIA's own download; or use --device cuda",
         ),
         Spec(

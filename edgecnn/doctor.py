@@ -22,7 +22,8 @@ from typing import Literal
 import numpy as np
 
 from edgecnn.board import Board
-from edgecnn.errors import EdgecnnError
+from edgecnn.devices import WHEELS
+from edgecnn.errors import EdgecnnError, how_to_install
 
 # Identity of one float32: the smallest network that shows whether a device starts
 _TINY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE=")
@@ -33,7 +34,7 @@ _OPTIONAL = {
     "mss": ("screen", "to look at a monitor"),
     "pillow_heif": ("heif", "for HEIC photos"),
 }
-_WHEELS = ("onnxruntime", "onnxruntime-gpu")
+_WHEELS = tuple(WHEELS.split())
 _OLDEST = (1, 24)
 _X86 = {"avx2": "AVX2", "avx512_vnni": "VNNI", "avx_vnni": "VNNI", "avx512f": "AVX-512"}
 _ARM = {"asimd": "NEON", "asimddp": "dot products", "i8mm": "int8 matrices"}
@@ -110,7 +111,7 @@ def _packages() -> Iterator[Finding]:
             "packages",
             "problem",
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install -e '.[cpu]' (or '.[gpu]')",
+            f"{how_to_install('cpu', remove=WHEELS)} (or gpu in place of cpu)",
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both of them: told
@@ -122,7 +123,7 @@ def _packages() -> Iterator[Finding]:
         if version:
             yield Finding(extra, "ok", f"{name} {version}, {purpose}")
         else:
-            remedy = f"where it is wanted: pip install -e '.[{extra}]'"
+            remedy = f"where it is wanted: {how_to_install(extra)}"
             yield Finding(extra, "note", f"{name} is not installed, {purpose}", remedy)
 
 

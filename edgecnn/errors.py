@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 
 _ONLY_64_BIT = frozenset({"onnxruntime", "tensorflow"})
@@ -136,10 +138,40 @@ def missing(module: str, extra: str, purpose: str, max_size: int) -> str:
             f"the package {module!r} is needed {purpose} and does not exist for 32-bit systems such as this one: "
             "install a 64-bit system, on a Raspberry Pi the 64-bit Raspberry Pi OS"
         )
-    return (
-        f"the package {module!r} is needed {purpose} and is not installed; "
-        f"in the checkout of edgecnn type: pip install -e '.[{extra}]'"
-    )
+    return f"the package {module!r} is needed {purpose} and is not installed; {how_to_install(extra)}"
+
+
+def how_to_install(extra: str, *, remove: str = "") -> str:
+    """What to do to have an extra, from how this edgecnn itself was installed.
+
+    Args:
+        extra: Its name.
+        remove: Packages that have to go first.
+    """
+    noted = Path(sys.prefix, ".extras")  # install.sh writes it into the environment that it makes
+    if noted.is_file():
+        other = {"cpu": "gpu", "gpu": "cpu"}.get(extra)  # their wheels overwrite each other's files
+        extras = sorted({*noted.read_text(encoding="utf-8").strip().split(","), extra} - {other})
+        return f"run install.sh or `edgecnn deploy` again, with: --extras {','.join(extras)}"
+    first = f"pip uninstall -y {remove} && " if remove else ""
+    if Path(__file__).resolve().parents[1].joinpath("pyproject.toml").is_file():
+        return f"in the checkout of edgecnn type: {first}pip install -e '.[{extra}]'"
+    return f"type: {first}pip install {shlex.quote(f'{_installed_from()}[{extra}]')}"
+
+
+def _installed_from() -> str:
+    """The wheel or checkout that pip took edgecnn from, as pip has noted it; the name where an index had it."""
+    import importlib.metadata  # here: it costs a prediction's start 10 ms
+    import json
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        noted = importlib.metadata.distribution("edgecnn").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:  # run out of an archive
+        noted = None
+    url = urlsplit(str(json.loads(noted or "{}").get("url", "")))
+    return url2pathname(url.path) if url.scheme == "file" else "edgecnn"
 
 
 def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[str]) -> None:

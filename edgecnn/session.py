@@ -21,14 +21,12 @@ import numpy.typing as npt
 
 from edgecnn import devices
 from edgecnn.devices import Spec
-from edgecnn.errors import DeviceError, MissingExtraError, ModelError, UsageError, needs
+from edgecnn.errors import DeviceError, MissingExtraError, ModelError, UsageError, how_to_install, needs
 from edgecnn.scan.contents import TensorInfo
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_IN_CHECKOUT = "in the checkout of edgecnn type: pip uninstall -y onnxruntime onnxruntime-gpu && pip install -e"
-_ONE_WHEEL = f"{_IN_CHECKOUT} '.[cpu]' (or '.[gpu]')"
 _NO_GPU = "this ONNX Runtime has no CUDA"
 _SILENT, _ERRORS = 4, 3  # ONNX Runtime's log severities: what matters is raised, and told in our words
 _registered: set[str] = set()  # plug-ins, which ONNX Runtime takes once in a process
@@ -110,9 +108,7 @@ def open_session(
         if session is not None:
             return Session(session, spec.name, "; ".join(skipped) if device == "auto" else "")
         if device != "auto":
-            raise DeviceError(
-                f"device {device} did not start ({why}): {spec.advice if _has(ort, spec) else spec.lacking}"
-            )
+            raise DeviceError(f"device {device} did not start ({why}): {spec.remedy(there=_has(ort, spec))}")
         skipped.append(f"{spec.name} did not start: {why}" if _has(ort, spec) else _NO_GPU)
     raise DeviceError(f"device cpu did not start; ONNX Runtime offers {', '.join(_offered(ort))}")
 
@@ -127,8 +123,7 @@ def what_starts(model: bytes) -> dict[str, str]:
     ort, found = load_onnxruntime(), dict[str, str]()
     for name, spec in devices.KNOWN.items():
         session, why = _start(ort, model, spec, 1)
-        remedy = spec.advice if _has(ort, spec) else spec.lacking
-        found[name] = "" if session is not None else f"{why}: {remedy}"
+        found[name] = "" if session is not None else f"{why}: {spec.remedy(there=_has(ort, spec))}"
     return found
 
 
@@ -148,6 +143,10 @@ def load_onnxruntime() -> ModuleType:
     return ort
 
 
+def _one_wheel() -> str:
+    return f"{how_to_install('cpu', remove=devices.WHEELS)} (or gpu in place of cpu)"
+
+
 def _check_wheels(ort: ModuleType) -> None:
     """Tell of the packages ``onnxruntime`` and ``onnxruntime-gpu`` in one another's way.
 
@@ -157,7 +156,7 @@ def _check_wheels(ort: ModuleType) -> None:
     if not hasattr(ort, "InferenceSession"):
         raise MissingExtraError(
             "ONNX Runtime must be whole to run a model; its files are gone in part, as they are once onnxruntime and "
-            f"onnxruntime-gpu were both installed and one was uninstalled; {_ONE_WHEEL}"
+            f"onnxruntime-gpu were both installed and one was uninstalled; {_one_wheel()}"
         )
     beside: list[str] = []
     with contextlib.suppress(OSError):  # no such folder where a program was packed into one file
@@ -165,7 +164,7 @@ def _check_wheels(ort: ModuleType) -> None:
     if {"onnxruntime", "onnxruntime_gpu"} <= {name.partition("-")[0] for name in beside if name.endswith(".dist-info")}:
         warnings.warn(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; only the one "
-            f"installed last is used. Keep one: {_ONE_WHEEL}",
+            f"installed last is used. Keep one: {_one_wheel()}",
             stacklevel=2,
         )
 

@@ -24,8 +24,11 @@ def deploy(
         ),
     ],
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="What the service is called, edgecnn@NAME: one for each camera.")
-    ] = "camera",
+        str,
+        typer.Option(
+            metavar="NAME", help="What the service is called, edgecnn@NAME: one for each camera. Unless given camera."
+        ),
+    ] = "",
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +58,9 @@ def deploy(
     extras: Annotated[
         str,
         typer.Option(
-            metavar="LIST", help="Extras of edgecnn. Unless given cpu, and video where a source is usb: or rtsp:."
+            metavar="LIST",
+            help="Extras of edgecnn. Unless given those that are there, or cpu, and video where a service there has a "
+            "source usb: or rtsp:.",
         ),
     ] = "",
     jobs: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many devices at a time.")] = 8,
@@ -73,7 +78,11 @@ def deploy(
         typer.Option(metavar="OPTION", help="For ssh, as after its -o: IdentityFile=…, ProxyJump=…; repeatable."),
     ] = None,
     uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Stop and remove edgecnn there, but for models and configurations.")
+        bool,
+        typer.Option(
+            "--uninstall",
+            help="Stop and remove edgecnn there with all its services, but for models and configurations.",
+        ),
     ] = False,
     purge: Annotated[bool, typer.Option("--purge", help="With --uninstall: these too, and the user edgecnn.")] = False,
 ) -> None:
@@ -85,15 +94,21 @@ def deploy(
     Exit code 0: all devices are well; 1: one is not; 2: an option has no meaning; 3: a file is missing; 4: the model is
     refused.
     """
+    from edgecnn.errors import UsageError
     from edgecnn_deploy.order import Order, order_of
     from edgecnn_deploy.report import run
 
     removal = [flag for flag, wanted in (("--uninstall", uninstall), ("--purge", purge)) if wanted]
     model, hosts = order_of(words, removal=removal)
+    if removal and name:
+        stop = f"sudo systemctl disable --now edgecnn@{name}"
+        raise UsageError(
+            f"--uninstall removes all services; received --name {name} too: leave it out, or there: {stop}"
+        )
     order = Order(
         model=model,
         hosts=hosts,
-        name=name,
+        name=name or "camera",
         sources=source or [],
         config=config,
         wheel=wheel,

@@ -25,7 +25,7 @@ _KNOWN = {
     "temperature_c": _NUMBER,
 }
 _LONGEST = 1000  # bytes of a line; what follows is cut off
-_KEPT = 50  # lines of the story: the last ones tell why it failed
+KEPT = 50  # lines of the story: the last ones tell why it failed
 _TOLD = 200  # lines as they come; install.sh has some twenty
 _CHUNK = 1 << 16
 _CHUNKS = 16  # at a time, which is more than a pipe holds
@@ -46,7 +46,7 @@ class Heard:
     def __init__(self, out: IO[bytes], err: IO[bytes], tell: Callable[[str], None]) -> None:
         self.values: dict[str, str] = {}
         self._out, self._tell, self._told = out, tell, 0
-        self._story: deque[str] = deque(maxlen=_KEPT)
+        self._story: deque[str] = deque(maxlen=KEPT)
         self._rests = {out: b"", err: b""}
         for pipe in self._rests:
             os.set_blocking(pipe.fileno(), False)

@@ -7,7 +7,8 @@
 # Everything is prepared and tried beside what is there, and then switched over by renames; whatever fails or is cut off
 # before the new service gives its first label ends with the previous environment, model, configuration and unit.
 #
-# EDGECNN_ROOT=DIR installs into DIR in place of /, without a user of its own and without root: for tests and images.
+# Into an image it goes from within, where its Python, users and units are: chroot DIR bash install.sh --no-start …
+# EDGECNN_TEST_ROOT=DIR stands for / in edgecnn's own tests, which have a systemctl and an apt-get of their own.
 set -euo pipefail
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
@@ -15,14 +16,14 @@ unset PYTHONPATH PYTHONHOME
 umask 022
 trap '' PIPE # a reader that has gone is no reason to stop half-way
 
-root=${EDGECNN_ROOT:-}
+root=${EDGECNN_TEST_ROOT:-}
 opt=$root/opt/edgecnn etc=$root/etc/edgecnn units=$root/etc/systemd/system program=$root/usr/local/bin/edgecnn
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 python=python3
 in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archive that Python imports from
 first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
-wheel='' wheelhouse='' extras='' model='' name=camera config='' wait_s=120
+wheel='' wheelhouse='' extras='' model='' bundled='' name=camera named='' config='' wait_s=120
 sources=() start=yes uninstall='' purge='' until_eof=''
 scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
@@ -33,15 +34,16 @@ usage: sudo bash install.sh [OPTION]...
 
   --wheel FILE       edgecnn as a wheel; unless given the one beside this script, else what a package index offers
   --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
-  --extras LIST      extras of edgecnn; unless given cpu, and video where a source is usb: or rtsp:
-  --model FILE       the .onnx file to run as a service
+  --extras LIST      extras of edgecnn; unless given those that are there, or cpu, and video where a source of any
+                     configuration in /etc/edgecnn is usb: or rtsp:
+  --model MODEL      the .onnx file to run as a service, or the name of a model that comes with edgecnn
   --name NAME        what the service is called: edgecnn@NAME; unless given camera
   --source SOURCE    what it looks at, as `edgecnn predict` takes it; repeatable; unless given what is configured, else pi
   --source-file FILE the same from a file, a source in each line: a password in it stays out of the list of processes
   --config FILE      the whole configuration, in place of --source: TOML whose keys are the flags of `edgecnn predict`
   --wait SECONDS     how long to wait for the first label before going back; 0 does not wait; unless given 120
   --no-start         do not start the service now, only with the machine
-  --uninstall        stop and remove edgecnn, but for its models and configurations
+  --uninstall        stop and remove edgecnn with all its services, but for its models and configurations
   --purge            with --uninstall: these too, and the user edgecnn
   --until-eof        stop and go back when standard input ends, as `edgecnn deploy` wants it
   --help             print this
@@ -94,29 +96,34 @@ parse_options() {
     shift
   done
   [ -z "$purge" ] || [ -n "$uninstall" ] || die 2 "--purge goes with --uninstall; received it alone: add --uninstall"
+  [ -z "$uninstall" ] || [ -z "$named" ] || die 2 "--uninstall removes all services; received --name $name too:" \
+    "leave it out, or for one of them type sudo systemctl disable --now edgecnn@$name"
   [ -z "$config" ] || [ ${#sources[@]} = 0 ] ||
     die 2 "sources are named by --config or by --source; received both: leave one out"
 }
 
 take() {
   case $1 in
-  --wheel) wheel=$(file_of "$@") ;;
-  --model) model=$(file_of "$@") ;;
-  --config) config=$(file_of "$@") ;;
+  --wheel) find_file "$@" && wheel=$file ;;
+  --model) if [[ ! -e $2 && $2 =~ ^[a-z0-9_-]+$ ]]; then bundled=$2; else find_file "$@" && model=$file bundled=''; fi ;;
+  --config) find_file "$@" && config=$file ;;
   --wheelhouse)
     [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$2': name one"
     wheelhouse=$(readlink -f -- "$2")
     ;;
-  --source) sources+=("$2") ;;
-  --source-file) mapfile -t sources <"$(file_of "$@")" ;;
+  --source)
+    [[ -n $2 && $2 != *$'\n'* ]] || die 2 "--source must be one line of text; received '$2': test:"
+    sources+=("$2")
+    ;;
+  --source-file) find_file "$@" && mapfile -t sources <"$file" ;;
   --extras)
     [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
-    extras=$(tr ',' '\n' <<<"$2" | sort -u | paste -sd ,)
+    extras=$(sorted_extras "$2")
     ;;
   --name)
-    [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$ ]] ||
-      die 2 "--name must be of letters, digits, and . _ - after the first; received '$2': camera"
-    name=$2
+    [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$ ]] || # no dot: edgecnn@door.socket is no service
+      die 2 "--name must be of letters, digits, and _ - after the first; received '$2': camera"
+    name=$2 named=yes
     ;;
   --wait)
     [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$2': 120"
@@ -125,9 +132,9 @@ take() {
   esac
 }
 
-file_of() {
+find_file() {
   [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$2': check it"
-  readlink -f -- "$2"
+  file=$(readlink -f -- "$2")
 }
 
 check_machine() {
@@ -176,10 +183,12 @@ apt_install() {
 check_room() {
   local needed=350 free
   [[ $extras != *video* ]] || needed=500
-  free=$(df -Pk -- "$opt" | awk 'NR == 2 { print int($(NF - 2) * 1.024 / 1000) }')
-  [ "${free:-$needed}" -ge "$needed" ] ||
+  free=$(free_mb)
+  [ "$free" -ge "$needed" ] ||
     die 3 "$needed MB of free disk are needed in /opt; there are $free MB: free some (sudo apt clean), or use a larger card"
 }
+
+free_mb() { df -Pk -- "$opt" | awk 'NR == 2 { print int($(NF - 2) * 1.024 / 1000) }'; }
 
 check_camera() {
   case " $needs " in *' pi '*) ;; *) return 0 ;; esac
@@ -190,14 +199,16 @@ check_camera() {
       "rpicam-apps-lite. Only Raspberry Pi OS has it; on another system name a webcam: --source usb:0"
 }
 
+# In a place that nobody removes, so that all who wait, wait for the same.
 lock() {
-  exec 9>"$opt/.lock"
+  mkdir -p -- "$root/run/lock"
+  exec 9>"$root/run/lock/edgecnn-install"
   flock -w 60 9 || die 3 "one installation can run at a time, and another one does: try again when it is done"
 }
 
 open_scratch() {
-  mkdir -p -- "$opt"
   lock
+  mkdir -p -- "$opt"
   rm -rf -- "$opt"/.install.*
   scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
   chmod 755 "$scratch"
@@ -213,10 +224,37 @@ make_config() {
     (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
   fi
   (umask 077 && : >"$scratch/config.toml")
-  needs=$("$python" -I -B -c "$in_wheel; from edgecnn_deploy.settings import main; main()" "$wheel" \
-    "$kind" "$given" "$opt/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
+  needs=$(from_wheel 'from edgecnn_deploy.settings import make; make()' "$kind" "$given" \
+    "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
     code=$? died=yes
     exit "$code"
+  }
+}
+
+# One environment serves all: what it has it keeps, and it gets what any configuration that is there needs.
+gather_extras() {
+  [ -z "$extras" ] || return 0
+  local used others
+  used=$(cat "$opt/venv/.extras" 2>/dev/null || echo cpu)
+  others=$(from_wheel 'from edgecnn_deploy.settings import others; others()' "$etc" "$instance")
+  case " $needs $others " in *' video '*) used+=,video ;; esac
+  extras=$(sorted_extras "$used")
+}
+
+sorted_extras() { tr ',' '\n' <<<"$1" | sort -u | paste -sd ,; }
+
+# Runs a line of Python with edgecnn out of the wheel, and no other one that may be installed.
+from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
+
+# The model of a name lies in the wheel.
+unpack_model() {
+  local names
+  model=$scratch/.bundled.onnx
+  from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
+    "$bundled" >"$model" 2>/dev/null || {
+    names=$(from_wheel 'import re, zipfile
+print(*re.findall(r"edgecnn/models/(\S+)\.onnx", " ".join(zipfile.ZipFile(sys.argv[1]).namelist())), sep=", ")' "$wheel")
+    die 3 "--model must name a file, or a model that comes with edgecnn; received '$bundled': name one of $names"
   }
 }
 
@@ -236,7 +274,7 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
-  "$python" -I -B -c "$in_wheel; import edgecnn_deploy.settings" "$wheel" 2>/dev/null ||
+  from_wheel 'from edgecnn_deploy.settings import others' 2>/dev/null ||
     die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
 
@@ -244,7 +282,8 @@ fetch_wheel() {
   say "asking the package index for edgecnn"
   patiently "$python" -m venv "$scratch/fetch" || pip_failed "a virtual environment must be made in $opt; see above"
   patiently "$scratch/fetch/bin/pip" download --no-deps --only-binary :all: -d "$scratch/wheel" edgecnn ||
-    pip_failed "edgecnn must be on a package index, or be given as a file; pip found none: add --wheel FILE"
+    pip_failed "edgecnn must be on a package index, or be given as a file; pip found none: in a checkout of edgecnn" \
+      "type pip wheel --no-deps -w dist . and add --wheel dist/edgecnn-….whl"
 }
 
 # An environment is named after all that goes into it.
@@ -256,8 +295,9 @@ name_venv() {
 
 pip_failed() {
   tail -n 6 "$scratch/log" >&2 || true
-  ! grep -qi 'no space left' "$scratch/log" ||
+  if grep -qi 'no space left' "$scratch/log" || [ "$(free_mb)" -lt 30 ]; then
     die 3 "there must be room on the disk; it is full: free some (sudo apt clean), or use a larger card"
+  fi
   die 3 "$*"
 }
 
@@ -269,9 +309,21 @@ make_venv() {
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
     pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
+  ! grep "does not provide the extra" "$scratch/log" >&2 ||
+    die 2 "--extras must be among those of edgecnn, as told above; received '$extras': cpu,video"
+  printf '%s\n' "$extras" >"$opt/$venv/.extras"
   "$opt/$venv/bin/python" -I -c 'import edgecnn_deploy as it; print(it.__path__[0])' >"$opt/$venv/.whole.partial"
   sync -f "$opt/$venv"
   mv -- "$opt/$venv/.whole.partial" "$opt/$venv/.whole"
+}
+
+# The edgecnn that is to read the configuration knows every key in it, and takes its values.
+check_config() {
+  local told where=--config result=0
+  [ -n "$config" ] || where=$etc/$name.toml
+  told=$("$opt/$venv/bin/python" -I -B -c 'from edgecnn_deploy.settings import checked; checked()' \
+    "$scratch/config.toml" 2>&1) || result=$?
+  case $result in 2 | 3) die "$result" "${told//"$scratch/config.toml"/$where}" ;; esac # what else may be wrong is met below
 }
 
 # The new environment runs here, and the model computes here what it computed where it was exported.
@@ -395,7 +447,7 @@ restart() {
 enable() {
   systemctl is-enabled --quiet "edgecnn@$instance" 2>/dev/null || {
     enabled=yes
-    systemctl enable "edgecnn@$instance" >/dev/null 2>&1
+    systemctl enable --quiet "edgecnn@$instance" >&2
   }
 }
 
@@ -456,7 +508,7 @@ finish() {
   if [ -n "$scratch" ]; then
     rm -rf -- "$scratch"
     rmdir "$opt/models" "$etc" "$units/edgecnn@.service.d" 2>/dev/null
-    [ -e "$opt/venv" ] || { rm -f "$opt/.lock" && rmdir "$opt"; } 2>/dev/null
+    [ -e "$opt/venv" ] || rmdir "$opt" 2>/dev/null
   fi
   exit "$code"
 }
@@ -473,7 +525,7 @@ go_back() {
       rm -f -- "${places[n]}"
     fi
   done
-  systemctl daemon-reload
+  [ -z "$start" ] || systemctl daemon-reload
   state=rolled-back
   for one in "${active[@]}"; do
     systemctl start --no-block "edgecnn@$one"
@@ -518,21 +570,23 @@ report() {
 
 install_all() {
   needs='' index=() had_labels=() instance=''
-  [ -z "$model$config${sources[*]}" ] || instance=$name
+  [ -z "$model$bundled$config${sources[*]}" ] || instance=$name
   [ -z "$instance" ] || model=${model:-$opt/models/$name.onnx}
-  [ -z "$instance" ] || [ -f "$model" ] ||
+  [ -z "$instance" ] || [ -n "$bundled" ] || [ -f "$model" ] ||
     die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
   [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
   check_machine
   open_scratch
   check_python
   find_wheel
+  [ -z "$bundled" ] || unpack_model
   [ -z "$instance" ] || make_config
-  [ -n "$extras" ] || case " $needs " in *' video '*) extras=cpu,video ;; *) extras=cpu ;; esac
+  gather_extras
   check_camera
   name_venv
   make_user
   make_venv
+  [ -z "$instance" ] || check_config
   self_test
   prepare
   if [ ${#pending[@]} = 0 ] && { [ -z "$instance" ] || [ -z "$start" ] || running "$instance"; }; then
@@ -558,13 +612,13 @@ uninstall_all() {
   for link in "$units"/*.wants/edgecnn@*.service; do
     [ ! -L "$link" ] || { one=${link##*/edgecnn@} && names+=("${one%.service}"); }
   done
-  [ ! -d "$opt" ] || lock
+  lock
   state=unchanged
   [ ! -e "$opt/venv" ] && [ ! -e "$units/edgecnn@.service" ] || state=uninstalled
   for one in "${names[@]}"; do
     systemctl disable --now "edgecnn@$one" >/dev/null 2>&1 || say "note: edgecnn@$one could not be disabled"
   done
-  rm -rf -- "$opt"/venv "$opt"/venv-* "$opt"/.install.* "$opt/.lock" "$units"/edgecnn@.service "$units"/edgecnn@.service.d
+  rm -rf -- "$opt"/venv "$opt"/venv-* "$opt"/.install.* "$units"/edgecnn@.service "$units"/edgecnn@.service.d
   [ ! -L "$program" ] || rm -f -- "$program"
   [ -z "$start" ] || systemctl daemon-reload
   if [ -n "$purge" ]; then
@@ -583,7 +637,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 shopt -s nullglob
-[[ -z $root || $root = /* ]] || die 2 "EDGECNN_ROOT must be a path from /; received '$root': name one"
+[ -z "${EDGECNN_ROOT:-}" ] ||
+  die 2 "an image is installed into from within; received EDGECNN_ROOT=$EDGECNN_ROOT: chroot DIR bash install.sh --no-start …"
 parse_options "$@"
 if [ -n "$until_eof" ]; then
   {

@@ -15,7 +15,7 @@ from edgecnn_deploy.hosts import Host, hidden, parse_hosts
 from edgecnn_deploy.parcel import Parcel
 from edgecnn_deploy.wheels import choose_wheel
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)  # no dot: edgecnn@door.socket is no service
 _WHEEL = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
 _MOST_BYTES = 1 << 20
 _EXTRAS = re.compile(r"[a-z]+(,[a-z]+)*", re.ASCII)
@@ -81,7 +81,7 @@ class Order:
 
     def _check_words(self) -> None:
         if not _NAME.fullmatch(self.name):
-            rule = "must be of letters, digits, and . _ - after the first"
+            rule = "must be of letters, digits, and _ - after the first"
             raise UsageError(f"--name {rule}; received {self.name!r}: camera")
         if self.extras and not _EXTRAS.fullmatch(self.extras):
             raise UsageError(f"--extras must be names joined by commas; received {self.extras!r}: cpu,video")
@@ -98,6 +98,7 @@ class Order:
         model = f"/opt/edgecnn/models/{self.name}.onnx"
         text = _text(self.config)
         settings.completed(text, model, str(self.config))
+        settings.check(self.config)
         return {"config": text.encode()}
 
     def _wheels(self) -> list[Path]:
@@ -140,9 +141,14 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
             "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
         )
         raise UsageError(f"{rule}; received {hidden(misplaced)!r}: leave it out")
-    if not hosts:
+    if not hosts and (words[0].lower().endswith(".onnx") or words[0] in bundled.names()):
         raise UsageError(
             f"a device must be named behind the model; received {hidden(words[0])!r} only: add pi@raspberrypi"
+        )
+    if not hosts:
+        rule = "a model and a device must be named, edgecnn deploy MODEL HOST"
+        raise UsageError(
+            f"{rule}; received {hidden(words[0])!r} only: name the .onnx file, or one of {', '.join(bundled.names())}"
         )
     return model, parse_hosts(hosts)
 

@@ -15,6 +15,7 @@ from edgecnn.cli.streams import stopped_by_signals, tell
 from edgecnn.errors import SourceError, UsageError, printable
 from edgecnn_deploy.connection import Outcome
 from edgecnn_deploy.fleet import deploy_all
+from edgecnn_deploy.heard import KEPT
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.order import Order
 from edgecnn_deploy.parcel import Parcel
@@ -48,14 +49,15 @@ def run(order: Order, options: Sequence[str], *, jobs: int) -> int:
     alone, stopped = len(order.hosts) == 1, False
 
     def told(host: Host, line: str) -> None:
-        if alone:
+        if alone and line.strip():
             tell(f"{host.typed}: {line}")
 
     def show(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        _tell_one(outcome, alone=alone)
+        for line in _sentences(outcome, alone=alone):
+            tell(f"{outcome.host.typed}: {line}")
         if not _on_terminal():
-            _print_record(outcome, order.name)
+            print(json.dumps(_record(outcome, order), ensure_ascii=False), flush=True)  # noqa: T201
 
     try:
         with stopped_by_signals(), _packed(order) as parcel:
@@ -100,26 +102,29 @@ def _packed(order: Order) -> Iterator[Parcel]:
         yield parcel
 
 
-def _tell_one(outcome: Outcome, *, alone: bool) -> None:
-    host, values = outcome.host.typed, outcome.values
-    if not outcome.error:
-        cells = [f"{values[key]}{unit}" for key, unit in _COLUMNS.items() if key in values]
-        tell(f"{host}: {', '.join(cells)}")
-        return
-    if not alone:
-        for line in [line for line in outcome.story if not line.startswith("error: ")][-_TAIL:]:
-            tell(f"{host}: {line}")
-    gone_back = "; the previous state is back" if outcome.state == "rolled-back" else ""
-    tell(f"{host}: error: {outcome.error}{gone_back}")
-
-
-def _print_record(outcome: Outcome, name: str) -> None:
+def _record(outcome: Outcome, order: Order) -> dict[str, object]:
+    """A device's line of JSON; edgecnn is removed with all services of a device, whatever their names."""
     values = outcome.values
-    record: dict[str, object] = {"type": "deploy", "host": outcome.host.typed, "name": name, "state": outcome.state}
+    record: dict[str, object] = {"type": "deploy", "host": outcome.host.typed}
+    record |= {} if order.removal else {"name": order.name}
+    record["state"] = outcome.state
     record |= {key: float(values[key]) for key in _NUMBERS if key in values}
     record |= {key: values[key] for key in ("label", "version") if key in values}
-    record |= {"error": outcome.error} if outcome.error else {}
-    print(json.dumps(record, ensure_ascii=False), flush=True)  # noqa: T201
+    return record | ({"error": outcome.error} if outcome.error else {})
+
+
+def _sentences(outcome: Outcome, *, alone: bool) -> list[str]:
+    """What is told of a device once it is done: nothing that was told before, or that the table tells."""
+    if not outcome.error:
+        if _on_terminal():
+            return [] if alone else [outcome.state]
+        return [", ".join(f"{outcome.values[key]}{unit}" for key, unit in _COLUMNS.items() if key in outcome.values)]
+    last = f"error: {outcome.error}"
+    if alone and last in outcome.story and len(outcome.story) < KEPT:  # passed on as it came
+        return []
+    before = [] if alone else [line for line in outcome.story if line.strip() and line != last][-_TAIL:]
+    gone_back = "; the previous state is back" if outcome.state == "rolled-back" else ""
+    return [*before, f"{last}{gone_back}"]
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:

@@ -1,11 +1,12 @@
 """The configuration of a service, ``/etc/edgecnn/NAME.toml``: how one is made, and what is refused.
 
 `install.sh` runs this with the system's Python, out of the wheel and before anything is installed: it imports the
-standard library only.
+standard library only, but for `check`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -61,6 +62,18 @@ def needs(text: str) -> list[str]:
     return [what for what, pattern in _NEEDS.items() if any(re.match(pattern, one) for one in sources)]
 
 
+def check(path: Path) -> None:
+    """Refuse a configuration that `edgecnn predict` would refuse; this takes edgecnn as it is installed.
+
+    Raises:
+        UsageError: It has an unknown key, or a value that the flag of this name cannot have.
+    """
+    from edgecnn.cli.config import check_config  # here: neither is there before edgecnn is installed
+    from edgecnn.cli.predict import predict
+
+    check_config(path, predict)
+
+
 def same(text: str, other: str) -> bool:
     """Whether two configurations say the same, whatever their comments."""
     try:
@@ -113,16 +126,40 @@ def _make(kind: str, given: str, model: str, there: str, out: str) -> None:
     text = read(Path(given))
     if kind == "sources":
         text = of_sources(text.splitlines(), model, Path(there).stem)
-    text = completed(text, model, given)
+    text = completed(text, model, given if given == there else "--config")
     before = read(Path(there)) if Path(there).exists() else ""
     Path(out).write_text(before if same(before, text) else text, encoding="utf-8")
     print(*needs(text))  # noqa: T201
 
 
-def main() -> None:
+def make() -> None:
     """What install.sh calls; see `_make`."""
     try:
         _make(*sys.argv[1:])
+    except (EdgecnnError, OSError, RecursionError) as error:
+        nested = "the configuration must not be nested so deeply: flatten it"
+        print(f"error: {nested if isinstance(error, RecursionError) else error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code if isinstance(error, EdgecnnError) else SourceError.exit_code)
+
+
+def checked() -> None:
+    """What install.sh calls once edgecnn is installed; see `check`."""
+    try:
+        check(Path(sys.argv[1]))
     except EdgecnnError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(error)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def others() -> None:
+    """What install.sh calls: print what the configurations of a folder need, but for that of a name.
+
+    One that cannot be read or is no TOML holds up nothing: its own service says so when it starts.
+    """
+    folder, name = sys.argv[1:]
+    found: set[str] = set()
+    for path in Path(folder).glob("*.toml"):
+        if path.stem != name:
+            with contextlib.suppress(EdgecnnError):
+                found.update(needs(read(path)))
+    print(*sorted(found))  # noqa: T201

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import typer
@@ -54,6 +54,19 @@ def read_config(ctx: typer.Context, path: str) -> str:
             for key, value in _load(path).items()
         }
     return path
+
+
+def check_config(path: str | os.PathLike[str], command: Callable[..., None]) -> None:
+    """Refuse a configuration that ``--config`` of a command would refuse, and run nothing; `read_config` tells when.
+
+    Values that an option's own limits forbid are refused as well.
+    """
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    try:
+        typer.main.get_command(app).make_context("edgecnn", ["--config", os.fspath(path), "model", "source"])
+    except typer.BadParameter as error:
+        raise UsageError(f"{os.fspath(path)}: {redacted(error.format_message())}") from error
 
 
 def _key(parameter: _Parameter) -> str:

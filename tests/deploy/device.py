@@ -25,8 +25,9 @@ PROGRAMS = {
     "systemctl": f'exec "{sys.executable}" -S -E "{HERE / "fake_systemctl.py"}" "$@"',
     "python3": f'exec "{sys.executable}" "$@"',
     "sudo": '[ "$1" = -n ] && shift; exec "$@"',
-    "journalctl": 'shift; cat "$EDGECNN_ROOT/run/fake-systemd/$1.log"',
+    "journalctl": 'shift; cat "$EDGECNN_TEST_ROOT/run/fake-systemd/$1.log"',
     "dpkg": "echo amd64",
+    "apt-get": "exit 100",  # nothing is installed on the machine that runs the tests
     "id": "echo 1000",  # so that sudo is asked
 }
 NEEDED = ("numpy", "pillow", "typer", "onnxruntime", "av")
@@ -49,7 +50,7 @@ class Device:
         (folder / "tmp").mkdir()
         self.environment = {
             "PATH": f"{self.bin}:/usr/bin:/bin",
-            "EDGECNN_ROOT": str(self.root),
+            "EDGECNN_TEST_ROOT": str(self.root),
             "HOME": str(folder),
             "TMPDIR": str(folder / "tmp"),
         }

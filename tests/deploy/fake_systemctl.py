@@ -1,6 +1,6 @@
 """Stands in for systemctl and systemd: really starts what the unit says, listens to it, and starts it anew.
 
-``$EDGECNN_ROOT`` stands for ``/``, as it does for install.sh.
+``$EDGECNN_TEST_ROOT`` stands for ``/``, as it does for install.sh.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import time
 import uuid
 from pathlib import Path
 
-ROOT = Path(os.environ["EDGECNN_ROOT"])
+ROOT = Path(os.environ["EDGECNN_TEST_ROOT"])
 STATES = ROOT / "run" / "fake-systemd"
 UNITS = ROOT / "etc/systemd/system"
 VERSION = os.environ.get("FAKE_SYSTEMD", "257")
@@ -53,11 +53,18 @@ def lines_of(unit: str) -> dict[str, str]:
     return {name: value.replace("%i", instance) for name, _, value in pairs}
 
 
+def mapped(word: str) -> str:
+    """A path of the device as it is here; what a configuration names is mapped as well, in a copy of it."""
+    if word.startswith("/etc/"):
+        copy = STATES / Path(word).name
+        copy.write_text(Path(f"{ROOT}{word}").read_text().replace("/opt/edgecnn/", f"{ROOT}/opt/edgecnn/"))
+        return str(copy)
+    return f"{ROOT}{word}" if word.startswith("/opt/") else word
+
+
 def supervise(unit: str) -> None:
     told = lines_of(unit)
-    command = [
-        f"{ROOT}{word}" if word.startswith(("/opt/", "/etc/")) else word for word in shlex.split(told["ExecStart"])
-    ]
+    command = [mapped(word) for word in shlex.split(told["ExecStart"])]
     folder = ROOT / told["WorkingDirectory"].lstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     name = f"edgecnn-{uuid.uuid4().hex}"

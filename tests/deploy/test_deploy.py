@@ -83,6 +83,8 @@ def test_what_was_deployed_is_unchanged_then_rolled_back_then_removed(
     assert done.code == 0, done.err
     assert done.out.splitlines()[0].split() == ["host", "label", "score", "latency", "memory", "temperature", "state"]
     assert done.out.splitlines()[1].split()[-1] == "unchanged"
+    label = done.out.splitlines()[1].split()[1]
+    assert label not in done.err, "the table tells it"
     assert installed.files() == before
 
     words = [models["better"], server.host, "--wheelhouse", wheelhouse, "--source", NEVER, "--wait", 6, *server.options]
@@ -90,9 +92,22 @@ def test_what_was_deployed_is_unchanged_then_rolled_back_then_removed(
     (told,) = records(done.out).values()
     assert (done.code, told["state"]) == (1, "rolled-back"), done.err
     assert "must give its first label within 6 s" in str(told["error"])
-    assert "the previous state is back" in done.err
+    assert done.err.count("must give its first label") == 1, "each thing is told once"
+    assert "edgecnn@camera runs again, as before" in done.err
+    assert all(line.partition(": ")[2] for line in done.err.splitlines())
     assert "next:" not in done.err
     assert installed.files() == before
+
+
+def test_the_cause_is_told_also_where_several_devices_are_named(
+    installed: Device, connect: Connect, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    server = connect(installed)
+    words = ["--wheelhouse", wheelhouse, "--name", "cause", "--source", "test:?no=1", *server.options]
+    done = deploy(models["good"], server.host, "127.0.0.1:9", *words)
+    assert done.returncode == 1
+    assert f"{server.host}: error: options of the source test: must be one of" in done.stderr, "the service's own words"
+    assert done.stderr.count("edgecnn@cause must give its first label") == 1
 
 
 def test_edgecnn_is_removed_from_a_device(device: Device, connect: Connect) -> None:
@@ -100,7 +115,8 @@ def test_edgecnn_is_removed_from_a_device(device: Device, connect: Connect) -> N
     (device.root / "opt/edgecnn/venv").symlink_to("venv-0.1.0-00000000")
     server = connect(device)
     done = deploy(server.host, "--uninstall", *server.options)
-    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "uninstalled"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"type": "deploy", "host": server.host, "state": "uninstalled"}
     assert device.files() == {}
 
 
@@ -172,7 +188,10 @@ def test_what_takes_too_long_is_stopped(device: Device, connect: Connect, tmp_pa
         ("key of the host changed", "it has another: if its card was written anew, ssh-keygen -R '[127.0.0.1]:"),
         ("host unknown", "its key must be known; it is not yet: type `ssh -p"),
         ("key of the user unknown", "it must accept your key; it does not: type `ssh-copy-id -p"),
-        ("sudo wants a password", "sudo must work there without a password"),
+        (
+            "sudo wants a password",
+            " 127.0.0.1 sudo visudo -f /etc/sudoers.d/edgecnn`, and there the line pi ALL=(ALL) NOP",
+        ),
         ("32 bits", "a 64-bit system is needed, since there is no ONNX Runtime for 32-bit ones"),
         ("full disk", "there must be room on its disk; it is full"),
     ],
@@ -193,6 +212,7 @@ def test_why_a_device_fails_is_said_in_plain_words(
             (server.folder / "authorized_keys").write_text("")
         case "sudo wants a password":
             device.tell("sudo", "echo 'sudo: a password is required' >&2; exit 1")
+            device.tell("id", '[ "$1" = -u ] && echo 1000 || echo pi')
         case "32 bits":
             device.tell("dpkg", "echo armhf")
         case "full disk":
@@ -215,12 +235,15 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
     ("words", "code", "says"),
     [
         (["MODEL"], 2, "a device must be named behind the model"),
+        (["digits"], 2, "a device must be named behind the model; received 'digits' only"),
+        (["pi@door"], 2, "MODEL HOST; received 'pi@door' only: name the .onnx file, or one of digits, "),
+        (["door", "--uninstall", "--name", "gate"], 2, "--uninstall removes all services; received --name gate too"),
         (["MODEL", "door", "other.onnx"], 2, "one model is deployed, named before the devices; received 'other.onnx'"),
         (["MODEL", "--uninstall"], 2, "only devices are named with --uninstall"),
         (["MODEL", "door", "--purge"], 2, "--purge goes with --uninstall"),
         (["MODEL", "door", "door"], 2, "each host must be named once; 'door' is named again"),
         (["MODEL", "--", "-oProxyCommand=touch x"], 2, "a host must be as ssh takes it"),
-        (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and . _ - after the first"),
+        (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and _ - after the first"),
         (["MODEL", "door", "--source", "a\nb"], 2, "--source must be one line of text"),
         (["MODEL", "door", "--source", "a\udcff"], 2, "several, or bytes that are no UTF-8: test:"),
         (["MODEL", "door", "--ssh-option", ""], 2, "--ssh-option must be as after ssh's -o; received an empty one"),
@@ -234,6 +257,7 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--wheelhouse", "nope"], 3, "--wheelhouse must be a folder of wheels; 'nope' holds none"),
         (["MODEL", "door", "--wheelhouse", "."], 3, "names they were built with; 'pipe.whl' is none: take it out"),
         (["MODEL", "door", "--wheelhouse", "odd"], 3, "names they were built with; 'a\\nb.whl' is none: take it out"),
+        (["MODEL", "door", "--config", "TYPO"], 2, "typo.toml: keys must be among model, source, "),
         (["no.onnx", "door"], 4, "no.onnx: no such file"),
         (["pipe.whl", "door"], 4, "a model must be a file; this is none"),
         (["WRONG", "door"], 4, "disagrees with the card about 1 of 1 test pictures"),
@@ -257,7 +281,8 @@ def test_what_can_be_checked_here_is_refused_here(
     os.mkfifo("pipe.whl")
     with Path("large").open("wb") as large:
         large.truncate((1 << 20) + 1)
-    named = {"MODEL": models["good"], "WRONG": models["wrong"]}
+    (tmp_path / "typo.toml").write_text("source = 'pi'\nmodle = 'x'\n")
+    named = {"MODEL": models["good"], "WRONG": models["wrong"], "TYPO": tmp_path / "typo.toml"}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err
     assert says in done.err

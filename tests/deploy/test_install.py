@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from device import INSTALL, Device, other_wheel, result_of, wheel_of
+from device import CHECKOUT, INSTALL, Device, other_wheel, result_of, wheel_of
 
 NEVER = "http://127.0.0.1:9/never"
 
@@ -67,19 +67,20 @@ def elsewhere(installed: Device, tmp_path: Path) -> Path:
 def test_what_only_newer_systemds_know_is_left_out_on_older_ones(
     installed: Device, elsewhere: Path, wheelhouse: Path
 ) -> None:
-    more = {"EDGECNN_ROOT": str(elsewhere), "FAKE_SYSTEMD": "252"}
+    more = {"EDGECNN_TEST_ROOT": str(elsewhere), "FAKE_SYSTEMD": "252"}
     done = installed.install("--wheelhouse", wheelhouse, "--no-start", **more)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (elsewhere / "etc/systemd/system").iterdir()] == ["edgecnn@.service"]
 
 
 def test_without_a_wheel_an_index_is_asked(installed: Device, elsewhere: Path, wheelhouse: Path) -> None:
-    index = {"EDGECNN_ROOT": str(elsewhere), "PIP_NO_INDEX": "1"}
+    index = {"EDGECNN_TEST_ROOT": str(elsewhere), "PIP_NO_INDEX": "1"}
     done = installed.install("--no-start", **index, PIP_FIND_LINKS=str(wheelhouse))
     assert (done.returncode, "asking the package index for edgecnn" in done.stderr) == (0, True), done.stderr
     done = installed.install("--no-start", **index)
     assert done.returncode == 3
-    assert "edgecnn must be on a package index, or be given as a file; pip found none: add --wheel FILE" in done.stderr
+    assert "edgecnn must be on a package index, or be given as a file; pip found none: in a checkout" in done.stderr
+    assert "type pip wheel --no-deps -w dist . and add --wheel dist/edgecnn-….whl" in done.stderr
 
 
 def test_a_second_run_changes_nothing_and_leaves_the_service_alone(
@@ -183,6 +184,15 @@ def test_one_that_is_cut_off_leaves_what_was_there(
     assert installed.state("camera") == "active"
 
 
+def test_a_model_that_comes_with_edgecnn_is_installed_by_its_name(installed: Device, wheelhouse: Path) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", "digits", "--name", "digits", "--source", "test:?fps=20"]
+    done = installed.install(*words)
+    assert done.returncode == 0, done.stderr
+    assert result_of(done.stdout)["label"] in map(str, range(10))
+    bundled = CHECKOUT / "edgecnn/models/digits.onnx"
+    assert (installed.root / "opt/edgecnn/models/digits.onnx").read_bytes() == bundled.read_bytes()
+
+
 def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:
     place = installed.root / "etc/edgecnn/kept.toml"
     words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "kept", "--wait", 0]
@@ -235,3 +245,28 @@ def test_the_default_wheel_is_the_one_beside_the_script(
     assert done.returncode == 3
     assert f"--wheel must be whole, and of this edgecnn or a newer one; {wheel_of(wheelhouse).name}" in done.stderr
     assert os.listdir(device.root / "opt") == []
+
+
+def extras_of(device: Device) -> set[str]:
+    """What pip has installed into the environment in use, of what only extras bring."""
+    packages = (device.root / "opt/edgecnn/venv").glob("lib/python*/site-packages/*.dist-info")
+    return {path.name.partition("-")[0] for path in packages} & {"onnxruntime", "av"}
+
+
+def test_all_services_have_the_extras_that_any_of_them_needs(
+    device: Device, wheelhouse: Path, models: dict[str, Path]
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--wait", 0]
+    door = [*words, "--name", "door", "--model", models["good"], "--source", "test:?fps=20"]
+    assert device.install(*door).returncode == 0
+    assert extras_of(device) == {"onnxruntime"}
+    gate = device.root / "etc/edgecnn/gate.toml"  # by hand, as the guide tells
+    gate.write_text('model = "/opt/edgecnn/models/door.onnx"\nsource = ["rtsp://127.0.0.1:9/stream"]\n')
+    gate.with_name("broken.toml").write_text("source = [")
+    done = device.install(*door)
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime", "av"}), done.stderr
+    gate.unlink()
+    done = device.install(*words, "--name", "door", "--model", models["better"])
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime", "av"}), "what is there stays there"
+    assert device.install(*words, "--extras", "cpu").returncode == 0
+    assert extras_of(device) == {"onnxruntime"}, "but where it is said"

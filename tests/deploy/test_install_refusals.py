@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from device import INSTALL, Device
+from device import CHECKOUT, INSTALL, Device
 
 
 def refused(device: Device, code: int, *words: object, **environment: str) -> str:
@@ -45,9 +45,15 @@ def test_a_32_bit_system_is_refused_with_the_reason_and_the_remedy(
 
 def test_who_is_not_root_is_told_of_sudo(device: Device) -> None:
     device.tell("id", '[ "$1" = -u ] && echo 1000 || echo pi')
-    done = device.install(EDGECNN_ROOT="")
+    done = device.install(EDGECNN_TEST_ROOT="")
     assert done.returncode == 3
     assert done.stderr == "error: install.sh must run as root; it runs as pi: sudo bash install.sh …\n"
+
+
+def test_an_image_is_not_installed_into_from_outside(device: Device) -> None:
+    assert "from within; received EDGECNN_ROOT=/mnt: chroot DIR bash install.sh --no-start" in refused(
+        device, 2, EDGECNN_ROOT="/mnt"
+    )
 
 
 def test_without_systemd_at_work_it_can_be_prepared_only(device: Device) -> None:
@@ -99,11 +105,9 @@ def test_a_disk_without_room_is_told_before_anything_is_installed(
     assert "500 MB of free disk" in refused(device, 3, *words, "usb:0"), "with what reads videos"
 
 
-@pytest.mark.parametrize("name", ["../x", "-x", "a b", "", "a/b", "x" * 65, "ä", "x\ny"])
+@pytest.mark.parametrize("name", ["../x", "-x", "a b", "", "a/b", "x" * 65, "ä", "x\ny", "door.service", "x.socket"])
 def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
-    assert "--name must be of letters, digits, and . _ - after the first; received" in refused(
-        device, 2, "--name", name
-    )
+    assert "--name must be of letters, digits, and _ - after the first; received" in refused(device, 2, "--name", name)
 
 
 @pytest.mark.parametrize(
@@ -111,17 +115,31 @@ def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
     [
         (["--modle", "x"], 2, "options must be among those of install.sh --help; received '--modle'"),
         (["--name"], 2, "--name must be followed by a value; received none"),
+        (["--source", ""], 2, "--source must be one line of text; received ''"),
+        (["--source", "test:\nusb:0"], 2, "--source must be one line of text"),
         (["--wait", "soon"], 2, "--wait must be a whole number of seconds; received 'soon'"),
         (["--extras", "cpu;id"], 2, "--extras must be names joined by commas; received 'cpu;id'"),
         (["--purge"], 2, "--purge goes with --uninstall"),
+        (["--uninstall", "--name", "door"], 2, "removes all services; received --name door too: leave it out, or"),
         (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
-        (["--model", "/no/such"], 3, "--model must name a file that can be read; received '/no/such'"),
+        (["--model", "no.onnx"], 3, "--model must name a file that can be read; received 'no.onnx'"),
+        (["--source-file", "/no/such"], 3, "--source-file must name a file that can be read; received '/no/such'"),
         (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),
         (["--config", str(INSTALL), "--source", "pi"], 2, "sources are named by --config or by --source"),
     ],
 )
 def test_words_without_meaning_are_refused(device: Device, words: list[str], code: int, says: str) -> None:
-    assert says in refused(device, code, *words)
+    said = refused(device, code, *words)
+    assert says in said
+    assert said.count("error: ") == 1
+
+
+def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wheelhouse: Path) -> None:
+    said = refused(device, 3, "--wheelhouse", wheelhouse, "--model", "nope", "--source", "test:")
+    names = ", ".join(sorted(path.stem for path in (CHECKOUT / "edgecnn/models").glob("*.onnx")))
+    assert said == (
+        f"error: --model must name a file, or a model that comes with edgecnn; received 'nope': name one of {names}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +147,14 @@ def test_words_without_meaning_are_refused(device: Device, words: list[str], cod
     [
         ("source = [", 2, "the configuration must be TOML"),
         ("top = 3\n", 2, 'in a line such as: source = ["pi"]'),
-        ('source = "pi"\nmodel = "/tmp/mine.onnx"\n', 2, "it names another: leave that line out"),
+        (
+            "source = 'pi'\nmodel = '/tmp/mine.onnx'\n",
+            2,
+            "the model of --config must be /opt/edgecnn/models/camera.onnx",
+        ),
         ("\udcff", 3, "the configuration must be a text that can be read"),
+        ("source = 'test:'\nmodle = 'x'\n", 2, "error: --config: keys must be among model, source, top, "),
+        ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
     ],
 )
 def test_a_configuration_that_will_not_do_is_refused(
@@ -144,5 +168,6 @@ def test_a_configuration_that_will_not_do_is_refused(
 def test_help_names_every_option() -> None:
     done = subprocess.run(["bash", str(INSTALL), "--help"], capture_output=True, text=True, check=True)
     takes = {word for word in INSTALL.read_text().split("take() {")[0].split() if word.startswith("--")}
+    takes -= {"--now"}  # of systemctl
     assert {"--until-eof", "--wheelhouse"} <= takes
     assert [word for word in takes if word.isascii() and word.strip("-").isalpha() and word not in done.stdout] == []

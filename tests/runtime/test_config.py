@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from command import Edgecnn, Outcome
 
+from edgecnn.cli.config import check_config
+from edgecnn.cli.predict import predict
+from edgecnn.errors import UsageError
+
 
 @pytest.fixture
 def config(tmp_path: Path, colors: Path) -> Path:
@@ -96,3 +100,15 @@ def test_a_file_without_model_or_source_wants_them_typed(edgecnn: Edgecnn, color
     empty.write_text("top = 1\n")
     assert "MODEL" in edgecnn("predict", "--config", empty).err
     assert edgecnn("predict", colors, "test:?frames=1&fps=0", "--config", empty).code == 0
+
+
+def test_a_file_can_be_checked_without_running_anything(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    file = tmp_path / "door.toml"
+    file.write_text('model = "not here yet.onnx"\nsource = "usb:7"\ntop = 2\n')
+    check_config(file, predict)
+    for line in ("tpo = 2", "top = 0", 'top = "2"'):
+        file.write_text(f'model = "m.onnx"\nsource = "test:"\n{line}\n')
+        with pytest.raises(UsageError) as refused:
+            check_config(file, predict)
+        told = str(refused.value).removeprefix(f"{file}: ")
+        assert told in edgecnn("predict", "--config", file).err.replace(" \n", " "), "as the command itself does"

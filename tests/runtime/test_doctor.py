@@ -16,7 +16,7 @@ from command import Edgecnn
 from edgecnn import Classifier, board, devices, doctor, session
 from edgecnn.board import Board
 from edgecnn.doctor import examine
-from edgecnn.errors import DeviceError, UsageError
+from edgecnn.errors import DeviceError, UsageError, how_to_install
 
 
 def findings(out: str) -> list[dict[str, str]]:
@@ -63,7 +63,7 @@ def test_without_onnx_runtime_the_rest_is_looked_at(edgecnn: Edgecnn, monkeypatc
     done = edgecnn("doctor")
     assert done.code == 1
     problems = [one for one in findings(done.out) if one["state"] == "problem"]
-    assert all("pip install -e '.[cpu]'" in one["remedy"] for one in problems)
+    assert all(how_to_install("cpu") in one["remedy"] for one in problems)
     assert any(one["what"] == "disk" for one in findings(done.out))
 
 

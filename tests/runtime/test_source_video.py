@@ -17,7 +17,7 @@ from command import Edgecnn
 av = pytest.importorskip("av", reason="needs the extra video")
 
 from edgecnn import open_source  # noqa: E402
-from edgecnn.errors import MissingExtraError, SourceError, UsageError  # noqa: E402
+from edgecnn.errors import MissingExtraError, SourceError, UsageError, how_to_install  # noqa: E402
 from edgecnn.frames import Frame, Packet  # noqa: E402
 from edgecnn.sources import _av, _v4l, usb  # noqa: E402
 
@@ -122,7 +122,7 @@ def test_without_pyav_the_extra_is_named(
     for uri in (str(path), "rtsp://127.0.0.1:9/x", "usb:0"):
         done = edgecnn("predict", colors, uri)
         assert done.code == MissingExtraError.exit_code
-        assert "pip install -e '.[video]'" in done.err
+        assert how_to_install("video") in done.err
 
 
 def test_a_sound_has_no_pictures(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from command import Edgecnn
 
 from edgecnn import open_source
-from edgecnn.errors import MissingExtraError, SourceError, UsageError
+from edgecnn.errors import MissingExtraError, SourceError, UsageError, how_to_install
 from edgecnn.frames import Frame
 
 
@@ -124,7 +125,7 @@ def test_the_screen_is_looked_at_so_often(edgecnn: Edgecnn) -> None:
 
 def test_without_mss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mss", None)
-    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[screen\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(how_to_install("screen"))):
         open_source("screen:")
     with pytest.raises(UsageError, match="the number of a monitor from 1"):
         open_source("screen:0")
