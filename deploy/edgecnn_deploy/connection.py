@@ -50,8 +50,9 @@ _UNREACHED = (
 )
 _FULL = "there must be room on its disk; it is full: `{ssh} sudo apt clean`, or a larger card"
 _REFUSED = {
-    "sudo": "sudo must work there without a password; it asks for one, or is missing: name root@…, or allow it by "
-    "sudo visudo -f /etc/sudoers.d/edgecnn, with the line: {user} ALL=(ALL) NOPASSWD: ALL",
+    "sudo": "sudo must work there without a password; it asks for one, as new Raspberry Pis do, or is missing. If "
+    "whoever has your key may do anything there: `{terminal} sudo visudo -f /etc/sudoers.d/edgecnn`, and there the "
+    "line {user} ALL=(ALL) NOPASSWD: ALL; if not, start install.sh there by yourself, or name root@…",
     "broken": "all that is sent must arrive; it was cut short or damaged, nothing was changed: try again",
 }
 
@@ -176,7 +177,8 @@ def explain(host: Host, code: int, story: Sequence[str], values: Mapping[str, st
         "name": f"'[{name}]:{host.port}'" if host.port else name,
         "ssh": host.command("true").removesuffix(" true"),
         "copy": host.command("").removeprefix("ssh ").strip(),
-        "user": host.destination.rpartition("@")[0] or "USER",
+        "terminal": host.command("").strip().replace("ssh ", "ssh -t ", 1),
+        "user": values.get("user", "USER"),
     }
     if values.get("refused") in _REFUSED:
         return _REFUSED[values["refused"]].format(**words)

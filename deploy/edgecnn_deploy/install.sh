@@ -275,7 +275,8 @@ fetch_wheel() {
   say "asking the package index for edgecnn"
   patiently "$python" -m venv "$scratch/fetch" || pip_failed "a virtual environment must be made in $opt; see above"
   patiently "$scratch/fetch/bin/pip" download --no-deps --only-binary :all: -d "$scratch/wheel" edgecnn ||
-    pip_failed "edgecnn must be on a package index, or be given as a file; pip found none: add --wheel FILE"
+    pip_failed "edgecnn must be on a package index, or be given as a file; pip found none: in a checkout of edgecnn" \
+      "type pip wheel --no-deps -w dist . and add --wheel dist/edgecnn-….whl"
 }
 
 # An environment is named after all that goes into it.
@@ -308,10 +309,15 @@ make_venv() {
 
 # The edgecnn that is to read the configuration knows every key in it, and takes its values.
 check_config() {
-  local told where=--config
+  local told result=0 where=--config
   [ -n "$config" ] || where=$etc/$name.toml
   told=$("$opt/$venv/bin/python" -I -B -c 'from edgecnn_deploy.settings import checked; checked()' \
-    "$scratch/config.toml" 2>&1) || die $? "${told//"$scratch/config.toml"/$where}"
+    "$scratch/config.toml" 2>&1) || result=$?
+  case $result in
+  0) ;;
+  2 | 3) die "$result" "${told//"$scratch/config.toml"/$where}" ;;
+  *) say "$told" && die 3 "edgecnn must run on this machine; it ended with $result, as told above; nothing was changed" ;;
+  esac
 }
 
 # The new environment runs here, and the model computes here what it computed where it was exported.

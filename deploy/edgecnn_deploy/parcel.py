@@ -25,7 +25,7 @@ trap "exit 129" HUP
 trap "exit 143" TERM
 if [ "$(id -u)" = 0 ]; then set --
 elif sudo -n true </dev/null 2>/dev/null; then set -- sudo -n
-else echo refused=sudo; exit 3
+else echo refused=sudo; echo user=$(id -un); exit 3
 fi
 head -c SIZE | tar -xf - -C "$d" || exit 3
 cd "$d" && sha256sum --quiet --check SUMS || { echo refused=broken; exit 3; }

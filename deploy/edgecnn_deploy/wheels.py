@@ -19,6 +19,7 @@ _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgecnn", "training", "de
 _MADE_HERE = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
 _SETUPTOOLS = 77
 _MOST_S = 600
+_MAKE_ONE = "in a checkout of edgecnn type pip wheel --no-deps -w dist . and add --wheel dist/edgecnn-….whl"
 
 
 def choose_wheel(wheel: Path | None, wheelhouse: Path | None, scratch: Path) -> tuple[Path, str]:
@@ -44,7 +45,7 @@ def choose_wheel(wheel: Path | None, wheelhouse: Path | None, scratch: Path) -> 
     if all((checkout / name).exists() for name in _SOURCES):
         made = build_wheel(checkout, scratch)
         return made, f"{made.name}, made from {checkout}"
-    fetched = _run_pip(["download", "--only-binary", ":all:", "-d", str(scratch), "edgecnn"], scratch)
+    fetched = _run_pip(["download", "--only-binary", ":all:", "-d", str(scratch), "edgecnn"], scratch, _MAKE_ONE)
     return fetched, f"{fetched.name}, of the package index"
 
 
@@ -73,7 +74,7 @@ def _has_setuptools() -> bool:
         return False
 
 
-def _run_pip(words: Sequence[str], out: Path) -> Path:
+def _run_pip(words: Sequence[str], out: Path, remedy: str = "name one by --wheel FILE") -> Path:
     command = [sys.executable, "-m", "pip", words[0], "--quiet", "--disable-pip-version-check", "--no-deps", *words[1:]]
     environment = os.environ | {"SOURCE_DATE_EPOCH": "315532800"}  # 1980, the first year of a zip archive
     rule = "a wheel of edgecnn must be made or fetched by pip"
@@ -82,10 +83,10 @@ def _run_pip(words: Sequence[str], out: Path) -> Path:
             command, env=environment, capture_output=True, text=True, check=False, timeout=_MOST_S, cwd=out
         )
     except subprocess.TimeoutExpired as error:
-        raise SourceError(f"{rule}; it took more than {_MOST_S} s: name one by --wheel FILE") from error
+        raise SourceError(f"{rule}; it took more than {_MOST_S} s: {remedy}") from error
     if end.returncode != 0:
         last = (end.stderr.strip() or end.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise SourceError(f"{rule}; it failed: {last}; name one by --wheel FILE")
+        raise SourceError(f"{rule}; it failed: {last}: {remedy}")
     return _checked(next(out.glob("edgecnn-*.whl")))
 
 

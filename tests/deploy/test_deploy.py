@@ -186,7 +186,10 @@ def test_what_takes_too_long_is_stopped(device: Device, connect: Connect, tmp_pa
         ("key of the host changed", "it has another: if its card was written anew, ssh-keygen -R '[127.0.0.1]:"),
         ("host unknown", "its key must be known; it is not yet: type `ssh -p"),
         ("key of the user unknown", "it must accept your key; it does not: type `ssh-copy-id -p"),
-        ("sudo wants a password", "sudo must work there without a password"),
+        (
+            "sudo wants a password",
+            " 127.0.0.1 sudo visudo -f /etc/sudoers.d/edgecnn`, and there the line pi ALL=(ALL) NOP",
+        ),
         ("32 bits", "a 64-bit system is needed, since there is no ONNX Runtime for 32-bit ones"),
         ("full disk", "there must be room on its disk; it is full"),
     ],
@@ -207,6 +210,7 @@ def test_why_a_device_fails_is_said_in_plain_words(
             (server.folder / "authorized_keys").write_text("")
         case "sudo wants a password":
             device.tell("sudo", "echo 'sudo: a password is required' >&2; exit 1")
+            device.tell("id", '[ "$1" = -u ] && echo 1000 || echo pi')
         case "32 bits":
             device.tell("dpkg", "echo armhf")
         case "full disk":

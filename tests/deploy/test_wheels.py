@@ -60,7 +60,7 @@ def test_without_a_checkout_an_index_is_asked(wheelhouse: Path, tmp_path: Path) 
     assert (
         "a wheel of edgecnn must be made or fetched by pip; it failed: ERROR: No matching distribution" in done.stderr
     )
-    assert "name one by --wheel FILE" in done.stderr
+    assert "type pip wheel --no-deps -w dist . and add --wheel dist/edgecnn-….whl" in done.stderr
 
 
 def advice(place: Path, python: object = sys.executable) -> list[str]:
