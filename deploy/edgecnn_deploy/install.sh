@@ -319,11 +319,15 @@ make_venv() {
 
 # The edgecnn that is to read the configuration knows every key in it, and takes its values.
 check_config() {
-  local told where=--config result=0
+  local told result=0 where=--config
   [ -n "$config" ] || where=$etc/$name.toml
   told=$("$opt/$venv/bin/python" -I -B -c 'from edgecnn_deploy.settings import checked; checked()' \
     "$scratch/config.toml" 2>&1) || result=$?
-  case $result in 2 | 3) die "$result" "${told//"$scratch/config.toml"/$where}" ;; esac # what else may be wrong is met below
+  case $result in
+  0) ;;
+  2 | 3) die "$result" "${told//"$scratch/config.toml"/$where}" ;;
+  *) say "$told" && die 3 "edgecnn must run on this machine; it ended with $result, as told above; nothing was changed" ;;
+  esac
 }
 
 # The new environment runs here, and the model computes here what it computed where it was exported.

@@ -151,7 +151,11 @@ def test_another_edgecnn_restarts_every_service_and_the_old_one_is_removed(
     for name in ("front", "back"):
         assert device.install(*words, "--name", name).returncode == 0
     venv, processes = device.files()["opt/edgecnn/venv"], {device.state(name, "MainPID") for name in ("front", "back")}
-    broken = other_wheel(wheelhouse, tmp_path, predict="raise SystemExit(7)")
+    broken = other_wheel(wheelhouse, tmp_path, predict="raise SystemExit('no good')")
+    done = device.install(*words, "--name", "front", "--wheel", broken)
+    assert (done.returncode, done.stdout) == (3, "state=failed\n"), done.stderr
+    assert "no good\nerror: edgecnn must run on this machine; it ended with 1, as told above" in done.stderr
+    broken = other_wheel(wheelhouse, tmp_path, service="raise SystemExit(7)")
     done = device.install(*words, "--name", "front", "--wheel", broken, "--wait", 5)
     assert (done.returncode, done.stdout) == (5, "state=rolled-back\n"), done.stderr
     assert device.files()["opt/edgecnn/venv"] == venv
