@@ -1,10 +1,11 @@
 """``scripts/pi --system``: what it refuses, and what becomes of a guest that ends or falls silent.
 
-``--full`` runs it, where ``scripts/pi --system`` has fetched what it needs: about ten minutes on two idle cores.
+``--full`` runs it, where ``scripts/pi --system`` has fetched what it needs: about 15 minutes each on two idle cores.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from pi import CHECKOUT, on_pi
 
 sys.path.insert(0, str(CHECKOUT / "scripts"))
-from emulated import disk, initrd, qemu
+from emulated import disk, initrd, qemu, stick
 from emulated.problem import Problem
 
 
@@ -45,6 +46,13 @@ def test_what_was_not_fetched_cannot_be_had_offline(tmp_path: Path, monkeypatch:
     assert "qemu 10 for whole systems (50 MB) was asked for, with --offline; it has not been fetched" in end.stderr
 
 
+def test_shellcheck_finds_nothing_in_the_checks() -> None:
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", stick.CHECKS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def module(folder: Path, name: str, *needs: str) -> None:
     """A file with what the kernel's build writes of a module."""
     path = folder / f"kernel/{name}.ko"
@@ -67,6 +75,10 @@ def test_a_module_comes_after_those_that_it_needs_and_what_is_built_in_is_left_o
         modules.needed(["floppy"])
 
 
+NEEDS_E2FSPROGS = pytest.mark.skipif(not Path("/usr/sbin/debugfs").exists(), reason="there is no e2fsprogs")
+
+
+@NEEDS_E2FSPROGS
 def test_a_disk_holds_the_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hostname").write_text("raspberrypi\n")
@@ -75,6 +87,7 @@ def test_a_disk_holds_the_files_of_a_folder(tmp_path: Path) -> None:
     assert subprocess.run(dump, capture_output=True, text=True, check=True).stdout == "raspberrypi\n"
 
 
+@NEEDS_E2FSPROGS
 def test_a_disk_that_is_too_small_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "much").mkdir()
     (tmp_path / "much/file").write_bytes(b"1" * 3_000_000)
