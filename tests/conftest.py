@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 settings.register_profile("shared machine", deadline=None)  # a busy core is no failure
 settings.load_profile("shared machine")
+
+# The user's own, before the tests of training take another; what scripts/pi has fetched lies there.
+os.environ.setdefault("EDGECNN_TESTS_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", ""))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

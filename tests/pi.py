@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,11 +14,16 @@ BOARDS = ["3", "4", "5"]
 
 
 def on_pi(
-    *command: str | Path, board: str = "4", release: str = "bookworm", timeout_s: float = 300
+    *command: str | Path,
+    board: str = "4",
+    release: str = "bookworm",
+    timeout_s: float = 300,
+    cache_home: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the guest."""
+    """Run a command of the guest, from what was fetched into the user's own cache or into `cache_home`."""
+    places = {"XDG_CACHE_HOME": os.environ["EDGECNN_TESTS_CACHE_HOME"] if cache_home is None else cache_home}
     line = [CHECKOUT / "scripts/pi", "--offline", "--board", board, "--release", release, *command]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=timeout_s)
+    return subprocess.run(line, env=os.environ | places, capture_output=True, text=True, check=False, timeout=timeout_s)
 
 
 def skip_without_pi(release: str = "bookworm") -> None:

@@ -38,10 +38,9 @@ def test_what_has_no_meaning_is_refused(words: list[str], message: str) -> None:
     assert message in end.stderr
 
 
-def test_what_was_not_fetched_cannot_be_had_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_what_was_not_fetched_cannot_be_had_offline(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
-    end = on_pi("--system", "--model", tmp_path / "model.onnx")
+    end = on_pi("--system", "--model", tmp_path / "model.onnx", cache_home=str(tmp_path))
     assert end.returncode == 2
     assert "qemu 10 for whole systems (50 MB) was asked for, with --offline; it has not been fetched" in end.stderr
 
