@@ -125,12 +125,10 @@ def _there(folder: Path) -> list[int]:
 
 def _save(image: Image, folder: Path) -> None:
     """Write a JPEG whose name sorts by the time it was taken, as a split by name needs it."""
-    now = time.time()
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    now_us = time.time_ns() // 1_000
+    while (path := folder / f"{_stamp(now_us)}.jpg").exists():
+        now_us += 1  # a name with something appended, cat-1.jpg, would sort before cat.jpg
     picture = PILImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    number = 0
-    while (path := folder / f"{stamp}-{int(now * 1000) % 1000:03}{f'-{number}' if number else ''}.jpg").exists():
-        number += 1
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=_QUALITY)
     try:
@@ -139,3 +137,8 @@ def _save(image: Image, folder: Path) -> None:
         raise SinkError(
             f"a picture must be written to {path}: {error.strerror or error}; free some space, or name another folder"
         ) from error
+
+
+def _stamp(time_us: int) -> str:
+    seconds, micro = divmod(time_us, 1_000_000)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(seconds))}-{micro:06}"

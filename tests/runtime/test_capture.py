@@ -39,6 +39,14 @@ def test_pictures_are_saved_under_names_that_sort_by_time(edgecnn: Edgecnn, tmp_
     assert (record["type"], record["saved"], record["folder"]) == ("capture", 12, str(tmp_path / "photos" / "cat"))
 
 
+def test_pictures_of_one_instant_sort_as_they_were_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecnn.capture.time.time_ns", lambda: 1_795_826_605_999_999_000)
+    capture(open_source(FEED), tmp_path, every_s=0, count=12)
+    files = sorted(tmp_path.iterdir())
+    assert [file.stat().st_mtime_ns for file in files] == sorted(file.stat().st_mtime_ns for file in files)
+    assert len(files) == 12
+
+
 def test_advice_is_given_once_and_the_next_command_named(edgecnn: Edgecnn, tmp_path: Path) -> None:
     first = edgecnn("capture", FEED, tmp_path / "cat", "--every", "0", "--count", "3")
     assert "a class of what the camera sees without any of them (background)" in first.err
