@@ -201,8 +201,8 @@ check_camera() {
 
 # In a place that nobody removes, so that all who wait, wait for the same.
 lock() {
-  mkdir -p -- "$root/run/lock"
-  exec 9>"$root/run/lock/edgecnn-install"
+  mkdir -p -- "$root/run" # not in run/lock, where anybody may write
+  exec 9>"$root/run/edgecnn-install.lock"
   flock -w 60 9 || die 3 "one installation can run at a time, and another one does: try again when it is done"
 }
 
