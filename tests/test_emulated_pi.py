@@ -131,7 +131,7 @@ def test_int8_kernels_compute_the_same_bits_as_on_x86(board: str, tmp_path: Path
 @pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
 def test_a_bundled_model_answers_as_on_x86(model: Path, board: str, photo: Path) -> None:
-    for command in (("inspect", model), ("predict", model, photo)):  # both test the file by its own pictures
+    for command in (("inspect", model), ("doctor", model), ("predict", model, photo)):  # each runs its self-test
         end = on_pi("edgecnn", *command, board=board)
         assert end.returncode == 0, end.stderr
     scores: list[npt.NDArray[np.float64]] = []
