@@ -17,7 +17,6 @@ from edgecnn_deploy.wheels import choose_wheel
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)  # no dot: edgecnn@door.socket is no service
 _WHEEL = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
-_MOST_BYTES = 1 << 20
 _EXTRAS = re.compile(r"[a-z]+(,[a-z]+)*", re.ASCII)
 
 
@@ -96,9 +95,9 @@ class Order:
         if self.config is None:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"
-        text = _text(self.config)
-        settings.completed(text, model, str(self.config))
         settings.check(self.config)
+        text = settings.read(self.config)
+        settings.completed(text, model, str(self.config))
         return {"config": text.encode()}
 
     def _wheels(self) -> list[Path]:
@@ -114,15 +113,6 @@ class Order:
                 rule = f"--wheelhouse must hold wheels by the names they were built with; {path.name!r} is none"
                 raise SourceError(f"{rule}: take it out of {str(self.wheelhouse)!r}")
         return [path for path in found if not path.name.startswith("edgecnn-")]
-
-
-def _text(config: Path) -> str:
-    """A configuration, read once: what is sent is what was checked."""
-    if config.exists() and not config.is_file():  # a pipe may never end
-        raise SourceError(f"--config must name a file; {str(config)!r} is none: write it into a file, and name that")
-    if config.exists() and config.stat().st_size > _MOST_BYTES:
-        raise SourceError(f"--config must name a file of at most 1 MB; {str(config)!r} is larger: name another file")
-    return settings.read(config)
 
 
 def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | None, list[Host]]:

@@ -89,7 +89,7 @@ def read(path: Path) -> str:
         SourceError: It cannot be read, or is none.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors under Windows mark a file so
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise SourceError(f"the configuration must be a text that can be read; {path}: {why}: check it") from error

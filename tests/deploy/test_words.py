@@ -99,6 +99,13 @@ def test_a_configuration_gets_the_model_where_it_names_none() -> None:
     assert settings.completed(named, MODEL, "x") == named
 
 
+def test_a_configuration_may_come_from_an_editor_that_marks_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "door.toml"
+    path.write_text("source = 'pi'\n", encoding="utf-8-sig")
+    settings.check(path)
+    assert tomllib.loads(settings.completed(settings.read(path), MODEL, "x")) == {"model": MODEL, "source": "pi"}
+
+
 @pytest.mark.parametrize(
     ("source", "needs"),
     [
