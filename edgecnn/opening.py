@@ -90,8 +90,8 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
                 raise UsageError(f"each sink must write to a place of its own; {target!r} is named twice: name another")
             targets.add(where)
             own = {name: value for name, value in options.items() if name not in SINK_OPTIONS}
-            thinning.thinned(_Fan([]), options)  # a mistake in them is told before a file is emptied
-            sinks.append(thinning.thinned(schemes[scheme].open(place, {"top": str(top)} | own), options))
+            thinned = thinning.thinner(options)
+            sinks.append(thinned(schemes[scheme].open(place, {"top": str(top)} | own)))
             opened.callback(sinks[-1].close)
         opened.pop_all()
     return _Fan(sinks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from edgecnn.errors import UsageError
 from edgecnn.prediction import ErrorResult, Result, Sink
@@ -18,12 +18,13 @@ from edgecnn.prediction import ErrorResult, Result, Sink
 _LONGEST_S = 86_400.0
 
 
-def thinned(sink: Sink, options: Mapping[str, str]) -> Sink:
-    """A sink that gets less, by its options; the sink itself where none of them is there.
+def thinner(options: Mapping[str, str]) -> Callable[[Sink], Sink]:
+    """What makes of a sink one that gets less; it gives back the sink itself where no option asks for that.
+
+    Options are read here, so that a mistake in them is told before the sink is opened and a file emptied.
 
     Args:
-        sink: What gets the results.
-        options: Of its URI; others than ``only`` and ``every`` are not looked at.
+        options: Of the sink's URI; others than ``only`` and ``every`` are not looked at.
 
     Raises:
         UsageError: A value that one cannot have.
@@ -31,7 +32,7 @@ def thinned(sink: Sink, options: Mapping[str, str]) -> Sink:
     only, every_s = options.get("only"), _seconds(options.get("every"))
     if only not in (None, "change"):
         raise UsageError(f"only must be change; received {only!r}")
-    return Thinned(sink, change=only is not None, every_s=every_s) if only or every_s else sink
+    return lambda sink: Thinned(sink, change=only is not None, every_s=every_s) if only or every_s else sink
 
 
 class Thinned:

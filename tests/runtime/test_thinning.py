@@ -40,13 +40,13 @@ def result(label: str, source: str = "cam", index: int | None = 0, *, unknown: b
 
 def test_without_options_it_is_the_sink_itself() -> None:
     sink = Kept()
-    assert thinning.thinned(sink, {"top": "3"}) is sink
+    assert thinning.thinner({"top": "3"})(sink) is sink
 
 
 @given(st.lists(st.sampled_from(["cat", "dog"]), max_size=30))
 def test_only_changes_of_a_feed_are_passed_on(labels: list[str]) -> None:
     sink = Kept()
-    only = thinning.thinned(sink, {"only": "change"})
+    only = thinning.thinner({"only": "change"})(sink)
     for label in labels:
         only.write(result(label))
     assert sink.got == [label for label, before in zip(labels, [None, *labels], strict=False) if label != before]
@@ -54,7 +54,7 @@ def test_only_changes_of_a_feed_are_passed_on(labels: list[str]) -> None:
 
 def test_each_feed_has_its_own_last_label_and_pictures_in_files_have_one_together() -> None:
     sink = Kept()
-    only = thinning.thinned(sink, {"only": "change"})
+    only = thinning.thinner({"only": "change"})(sink)
     for source in ("door", "yard", "door", "yard"):
         only.write(result("cat", source))
     for name in ("1.jpg", "2.jpg", "3.jpg"):
@@ -64,7 +64,7 @@ def test_each_feed_has_its_own_last_label_and_pictures_in_files_have_one_togethe
 
 def test_unknown_and_an_error_are_changes_and_the_same_error_again_is_none() -> None:
     sink = Kept()
-    only = thinning.thinned(sink, {"only": "change"})
+    only = thinning.thinner({"only": "change"})(sink)
     only.write(result("cat"))
     only.write(result("cat", unknown=True))
     only.write(result("dog", unknown=True))
@@ -76,7 +76,7 @@ def test_unknown_and_an_error_are_changes_and_the_same_error_again_is_none() -> 
 
 def test_a_change_that_comes_too_early_is_passed_on_later_if_it_still_is_one() -> None:
     sink = Kept()
-    slow = thinning.thinned(sink, {"only": "change", "every": "0.2"})
+    slow = thinning.thinner({"only": "change", "every": "0.2"})(sink)
     slow.write(result("cat"))
     slow.write(result("dog"))  # too early
     slow.write(result("cat"))
@@ -92,7 +92,7 @@ def test_a_change_that_comes_too_early_is_passed_on_later_if_it_still_is_one() -
 def test_other_values_are_refused(option: str) -> None:
     name, _, value = option.partition("=")
     with pytest.raises(UsageError, match="must be"):
-        thinning.thinned(Kept(), {name: value})
+        thinning.thinner({name: value})
 
 
 def test_on_the_command_line_a_sink_gets_less_and_a_mistake_costs_no_file(
