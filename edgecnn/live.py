@@ -83,10 +83,10 @@ class Live:
         while (found := self._take()) is not None:
             feed, item = found
             frame = item.decoded() if isinstance(item, Packet) else item
-            if isinstance(item, Packet) and isinstance(frame, Failure):
-                with self._news:
+            with self._news:
+                if isinstance(item, Packet) and isinstance(frame, Failure):
                     feed._count(labelled=-1, corrupt=1)
-            feed._damaged = not isinstance(frame, Frame)
+                feed._damaged = not isinstance(frame, Frame)
             if isinstance(frame, Frame):
                 frame = replace(frame, image=feed.view(frame.image), numbered=True)
             yield replace(frame, source=feed.name) if feed.named else frame
@@ -111,11 +111,10 @@ class Live:
         with self._news:
             feed._epoch += 1
             feed._since = time.monotonic() + wait_s
-            epoch = feed._epoch
-        self._readers = [reader for reader in self._readers if reader.is_alive()]
-        reader = threading.Thread(target=self._read, args=(feed, epoch, wait_s), name=f"reads {feed.name}", daemon=True)
-        self._readers.append(reader)
-        feed._reader = reader
+            reads = (feed, feed._epoch, wait_s)
+            reader = threading.Thread(target=self._read, args=reads, name=f"reads {feed.name}", daemon=True)
+            feed._reader = reader
+        self._readers = [*(one for one in self._readers if one.is_alive()), reader]
         reader.start()
 
     def _read(self, feed: Feed, epoch: int, wait_s: float) -> None:
