@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from edgecnn.cli.streams import tell
+from edgecnn.cli.streams import beside, tell
 from edgecnn.errors import printable
 
 if TYPE_CHECKING:
@@ -77,19 +77,8 @@ def told_regularly(source: Source, timing: Timing, every_s: float | None) -> Ite
         timing: What its labels are counted in.
         every_s: Seconds; None tells of the board only.
     """
-    if not source.live:
+    with beside("tells how it goes", _watch, source, timing, every_s) if source.live else contextlib.nullcontext():
         yield
-        return
-    done = threading.Event()
-    thread = threading.Thread(
-        target=_watch, args=(source, timing, every_s, done), name="tells how it goes", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join(2.0)
 
 
 def _watch(source: Source, timing: Timing, every_s: float | None, done: threading.Event) -> None:

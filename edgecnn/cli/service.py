@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from edgecnn.cli import feed
+from edgecnn.cli.streams import beside
 from edgecnn.errors import printable
 from edgecnn.notify import Systemd
 from edgecnn.prediction import ErrorResult, Result, Sink
@@ -60,16 +61,10 @@ def supervised(source: Source, timing: Timing, latest: Latest) -> Iterator[None]
     if not systemd.address:
         yield
         return
-    done = threading.Event()
-    thread = threading.Thread(
-        target=_tell, args=(systemd, source, timing, latest, done), name="tells systemd", daemon=True
-    )
-    thread.start()
     try:
-        yield
+        with beside("tells systemd", _tell, systemd, source, timing, latest):
+            yield
     finally:
-        done.set()
-        thread.join(2.0)
         systemd.stopping()
 
 
@@ -80,12 +75,12 @@ def _tell(systemd: Systemd, source: Source, timing: Timing, latest: Latest, done
     if ready:
         systemd.ready()
     while True:
-        fresh, lost = timing.labels > labels, _lost(source)
+        fresh, lost, quiet = timing.labels > labels, _lost(source), getattr(source, "rightly_quiet", False)
         labels = timing.labels
-        if not ready and (fresh or (lost and source.rightly_quiet)):  # type: ignore[attr-defined]
+        if not ready and (fresh or (lost and quiet)):
             systemd.ready()
             ready = True
-        if fresh or getattr(source, "rightly_quiet", False):
+        if fresh or quiet:
             systemd.alive()
         if time.monotonic() >= next_status or (fresh and first) or lost != was_lost:
             systemd.status(_status(source, timing, latest))

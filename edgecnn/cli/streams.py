@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from edgecnn.errors import printable
@@ -18,6 +18,25 @@ def tell(message: str) -> None:
     """A line on standard error."""
     with contextlib.suppress(OSError):  # standard error is full or gone, and what goes there is not what was asked for
         print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def beside(name: str, look: Callable[..., None], *words: object) -> Iterator[None]:
+    """Run something in a thread of its own while the body runs.
+
+    Args:
+        name: Of the thread.
+        look: Called with `words` and an event, at whose being set it returns.
+        words: What else it is called with.
+    """
+    done = threading.Event()
+    thread = threading.Thread(target=look, args=(*words, done), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(2.0)
 
 
 @contextlib.contextmanager
