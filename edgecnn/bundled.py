@@ -48,10 +48,18 @@ def names() -> list[str]:
 
 
 def making(name: str) -> Making:
-    """How a model that comes with edgecnn was made."""
+    """How a model that comes with edgecnn was made.
+
+    Raises:
+        ModelError: The installation is damaged.
+    """
     import tomllib  # here: a prediction has no use for it
 
-    return Making(**tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))
+    path = FOLDER / f"{name}.toml"
+    try:
+        return Making(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: this file of edgecnn is damaged ({error}): install edgecnn again") from error
 
 
 def file(name: str) -> Path:

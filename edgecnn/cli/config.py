@@ -35,18 +35,18 @@ class _Parameter(Protocol):
     type: _Kind
 
 
-def read_config(ctx: typer.Context, path: str) -> str:
+def read_config(ctx: typer.Context, path: str | None) -> str | None:
     """Callback of ``--config``: what the file says holds where the command line says nothing.
 
     Args:
         ctx: Of the command, whose flags are the keys that are known; its arguments are ``model`` and ``source``.
-        path: The file; nothing is done where it is empty.
+        path: The file; nothing is done where none is named.
 
     Raises:
         SourceError: The file cannot be read.
         UsageError: It is no TOML, has an unknown key, or a value that the option cannot have.
     """
-    if path:
+    if path is not None:
         parameters = cast("list[_Parameter]", ctx.command.params)
         known = {_key(one): one for one in parameters if one.name not in (_OWN, "help")}
         ctx.default_map = {

@@ -12,6 +12,7 @@ import typer
 from edgecnn import bundled
 from edgecnn.cli.inspect import accuracy, print_rows, share, size
 from edgecnn.cli.streams import guarded_stdout, tell
+from edgecnn.errors import ModelError
 
 if TYPE_CHECKING:
     from edgecnn.bundled import Making
@@ -38,8 +39,12 @@ def _read(name: str) -> tuple[ModelCard, int]:
     from edgecnn import prescan
     from edgecnn.card import KEY, ModelCard
 
-    model = bundled.file(name).read_bytes()
-    return ModelCard.from_json(prescan.read_metadata(model)[KEY]), len(model)
+    path = bundled.file(name)
+    try:
+        model = path.read_bytes()
+        return ModelCard.from_json(prescan.read_metadata(model)[KEY]), len(model)
+    except (OSError, KeyError, ModelError) as error:
+        raise ModelError(f"{path}: this file of edgecnn is damaged ({error}): install edgecnn again") from error
 
 
 def _record(name: str, making: Making, card: ModelCard, size_bytes: int) -> dict[str, object]:

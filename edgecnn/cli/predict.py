@@ -90,14 +90,14 @@ def predict(
         typer.Option(min=0.1, max=86_400, metavar="S", help="Tell of a live feed every so many seconds how it goes."),
     ] = None,
     config: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FILE.toml",
             callback=read_config,
             is_eager=True,
             help="Take model, source and options from a file, whose keys are these flags; what is typed wins.",
         ),
-    ] = "",
+    ] = None,
     allow_any_op: AllowAnyOp = False,
 ) -> None:
     """Label pictures with a model.

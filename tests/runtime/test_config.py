@@ -82,6 +82,7 @@ def test_a_file_that_cannot_be_read_is_told(edgecnn: Edgecnn, tmp_path: Path) ->
         assert done.code == 3
         assert "--config must name" in done.err
         assert str(path) in done.err
+    assert "--config must name a file that can be read; ''" in edgecnn("predict", "--config", "").err
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
     assert edgecnn("predict", "--config", binary).code == 2

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -127,6 +128,21 @@ def test_the_list_needs_no_onnx_runtime() -> None:
     program = "import sys; sys.modules['onnxruntime'] = None; from edgecnn.cli import main; main()"
     end = subprocess.run([sys.executable, "-c", program, "models"], capture_output=True, text=True, check=True)
     assert len(records(end.stdout)) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["digits.toml", "letters.onnx"])
+def test_a_damaged_installation_is_told(
+    edgecnn: Edgecnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shutil.copytree(bundled.FOLDER, tmp_path / "models")
+    monkeypatch.setattr("edgecnn.bundled.FOLDER", tmp_path / "models")
+    whole = (tmp_path / "models" / name).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"\xff = 1"):
+        (tmp_path / "models" / name).write_bytes(damaged)
+        end = edgecnn("models")
+        assert (end.code, end.out) == (4, "")
+        assert f"{name}: this file of edgecnn is damaged" in end.err
+        assert end.err.rstrip().endswith("install edgecnn again")
 
 
 def test_the_doctor_tries_a_model_by_its_name(edgecnn: Edgecnn) -> None:
