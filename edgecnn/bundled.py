@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import ModelError
+from edgecnn.errors import ModelError, close, did_you_mean
 
 FOLDER = Path(__file__).with_name("models")
 
@@ -74,21 +75,39 @@ def find(model: str | os.PathLike[str]) -> Path:
         ModelError: It is neither; the message lists the names.
     """
     path, name = Path(model), os.fspath(model)
+    if not name:
+        raise ModelError(f"a model must be named; received an empty text: a .onnx file, or {one_of_them(name)}")
     if path.is_dir() and name in names():
         raise ModelError(
             f"{name}: a model must be a file; the folder of this name hides the model that comes with edgecnn: "
             "type the command in another folder"
         )
+    if path.is_dir() and (meant := _likely(path)):
+        raise ModelError(f"{name}: a model must be a file; this is a folder{meant}")
     if path.exists():
         return path
     if name in names() and not path.is_symlink():
         return file(name)
-    raise ModelError(f"{name}: no such file; name the file that `edgecnn export` wrote, or {one_of_them(name)}")
+    known = ", ".join(names())
+    raise ModelError(
+        f"{name}: no such file; name the file that `edgecnn export` wrote, or one of {known}{_likely(path)}"
+    )
 
 
 def one_of_them(received: str) -> str:
     """What could have been named instead, for the end of a message: ``one of digits, letters; did you mean …?``."""
-    import difflib  # here: it costs a prediction's start 2 ms
+    return f"one of {', '.join(names())}{did_you_mean(received, names())}"
 
-    close = difflib.get_close_matches(received, names(), n=1)
-    return f"one of {', '.join(names())}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+def is_model(text: str) -> bool:
+    """Whether a word on the command line can only be meant as a MODEL: an ``.onnx`` file, or a name that is no path."""
+    return text.lower().endswith(".onnx") or (text in names() and not os.path.lexists(text))
+
+
+def _likely(path: Path) -> str:
+    """What else was meant by a path where no model is: one beside it, or one that comes with edgecnn."""
+    with suppress(OSError):
+        beside = {other.name: str(other) for other in path.parent.glob("*.onnx") if other.is_file()}
+        near = [f"{path.name}.onnx"] if f"{path.name}.onnx" in beside else close(path.name, [*names(), *beside])
+        return f"; did you mean {beside.get(near[0], near[0])!r}?" if near and near[0] != str(path) else ""
+    return ""

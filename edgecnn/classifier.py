@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -36,7 +35,6 @@ from edgecnn.session import Session, open_session
 INPUT, OUTPUT = "image", "scores"
 MAP = "activation_map"
 """The output that files of ``edgecnn export --explain`` have as well."""
-MAX_MODEL_BYTES = 1 << 30
 _ROUNDING = 1e-3
 
 Picture: TypeAlias = "str | os.PathLike[str] | PILImage.Image | Image"
@@ -83,7 +81,7 @@ class Classifier:
     ) -> None:
         self.path = bundled.find(path)
         try:
-            model = _read(self.path)
+            model = prescan.read_file(self.path)
             graph = prescan.check(model, allow_any_op=allow_any_op).graph
             outputs = graph.outputs
             self.card = _read_card(model)
@@ -289,17 +287,6 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _read(path: pathlib.Path) -> bytes:
-    if not path.is_file():
-        raise ModelError("a model must be a file; this is none: `edgecnn export RUN` makes one from a run")
-    if path.stat().st_size > MAX_MODEL_BYTES:
-        raise ModelError(f"a model must have at most {MAX_MODEL_BYTES >> 20} MiB; it has {path.stat().st_size >> 20}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _read_card(model: bytes) -> ModelCard:

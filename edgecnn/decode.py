@@ -27,7 +27,7 @@ from edgecnn.errors import ImageError, SourceError, needs
 from edgecnn.frames import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
-FORMAT_NAMES = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM"
+FORMAT_NAMES = "JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, PPM"
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded; a 50-megapixel phone's photo passes, a decompression bomb does not."""
 MAX_FILE_BYTES = 512 * 1024 * 1024

@@ -183,7 +183,20 @@ def refuse_unknown_options(kind: str, received: Iterable[str], known: Sequence[s
     for name in received:
         if name not in known:
             rule = f"must be one of {', '.join(known)}" if known else "do not exist"
-            raise UsageError(f"options of {kind} {rule}; received {name!r}")
+            raise UsageError(f"options of {kind} {rule}; received {name!r}{did_you_mean(name, known)}")
+
+
+def did_you_mean(received: str, known: Iterable[str]) -> str:
+    """The end of a message, ``; did you mean 'test'?``; empty where nothing known is near."""
+    near = close(received, known)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def close(received: str, known: Iterable[str]) -> list[str]:
+    """The one of `known` that is nearest to what was typed; none where nothing is near."""
+    import difflib  # here: it costs a prediction's start 2 ms
+
+    return difflib.get_close_matches(received, list(known), n=1)
 
 
 def redacted(text: str) -> str:

@@ -56,6 +56,16 @@ def open_source(*uris: str, retry_first: bool = False) -> Source:
     return _Chain(sources, _together(feeds) if feeds else None)
 
 
+def is_feed(uri: str) -> bool:
+    """Whether a text means a live feed where no path of this name is in its way: ``pi``, ``usb:0``, ``rtsp://…``."""
+    scheme = "usb" if _DEVICE.match(uri) else _scheme(uri)
+    if ":" not in uri and scheme not in plugins.names("edgecnn.sources"):
+        return False  # known without loading any source
+    module = _source_of(scheme)
+    named = module is not None and "file" not in module.SCHEMES
+    return named and (scheme != uri or getattr(module, "LIVE", False))
+
+
 def find_cameras() -> list[Found]:
     """What live sources there are on this machine, in the order of their kinds."""
     modules = [plugins.load("edgecnn.sources", name) for name in plugins.names("edgecnn.sources")]
@@ -226,10 +236,8 @@ def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     if _DEVICE.match(uri):
         return plugins.load("edgecnn.sources", "usb"), *plugins.split_query(f"usb:{uri}")
     uri = re.sub(r"^[A-Z][A-Za-z]*(?=://)", lambda found: found[0].lower(), uri)  # RTSP:// is rtsp://
-    bare = re.match(r"(-|[a-z0-9]+(?=\?[a-z_]+=))\?", uri)  # pi?fps=5 is a source, test?.jpg a pattern
-    scheme = bare[1] if bare else uri.partition(":")[0]
     is_path = uri != "-" and os.path.lexists(uri)
-    module = None if is_path else _source_of(scheme)
+    module = None if is_path else _source_of(_scheme(uri))
     if module is None:
         return plugins.load("edgecnn.sources", "files"), uri, {}
     mark = getattr(module, "OPTIONS_AFTER", None)
@@ -239,6 +247,11 @@ def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     if not found:
         return module, uri, {}
     return module, place, plugins.split_query(f"?{query}")[1]
+
+
+def _scheme(uri: str) -> str:
+    bare = re.match(r"(-|[a-z0-9]+(?=\?[a-z_]+=))\?", uri)  # pi?fps=5 is a source, test?.jpg a pattern
+    return bare[1] if bare else uri.partition(":")[0]
 
 
 def _source_of(scheme: str) -> ModuleType | None:

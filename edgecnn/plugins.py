@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from edgecnn.errors import UsageError
+from edgecnn.errors import UsageError, did_you_mean
 
 
 def folder(package: str) -> Path:
@@ -57,11 +57,8 @@ def is_path(name: str) -> bool:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> UsageError:
     """The error for a name that is none of `known`, with the likeliest one that was meant."""
-    import difflib  # here: it costs a prediction's start 2 ms
-
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"{kind} must be one of {', '.join(known)} (or the path of a file); received {name!r}{hint}")
+    rule = f"{kind} must be one of {', '.join(known)} (or the path of a file)"
+    return UsageError(f"{rule}; received {name!r}{did_you_mean(name, known)}")
 
 
 def split_query(uri: str) -> tuple[str, dict[str, str]]:

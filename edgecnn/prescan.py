@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgecnn.card import METADATA_PROPS
 from edgecnn.errors import ModelError
@@ -20,6 +21,7 @@ from edgecnn.protobuf import BYTES, Field, fields
 from edgecnn.scan import contents, operators, sizes
 from edgecnn.scan.contents import Contents, TensorInfo
 
+MAX_MODEL_BYTES = 1 << 30
 _SHOWN = 10
 
 
@@ -42,6 +44,22 @@ class Outline:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     operators: Mapping[str, int]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: It is none, is larger than `MAX_MODEL_BYTES`, or cannot be read.
+    """
+    if not path.is_file():
+        raise ModelError("a model must be a file; this is none: `edgecnn export RUN` makes one from a run")
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise ModelError(f"a model must have at most {MAX_MODEL_BYTES >> 20} MiB; it has {path.stat().st_size >> 20}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror}); check its permissions") from error
 
 
 def check(model: bytes, *, allow_any_op: bool = False) -> Contents:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from edgecnn import protobuf
-from edgecnn.classifier import MAX_MODEL_BYTES
+from edgecnn.prescan import MAX_MODEL_BYTES
 from edgecnn.scan import contents, operators, sizes
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -49,9 +49,15 @@ def capture(
     picture cannot be written.
     """
     from edgecnn.capture import Taken, capture
-    from edgecnn.opening import open_source
+    from edgecnn.opening import is_feed, open_source
 
     path = pathlib.Path(folder)
+    if is_feed(folder):
+        typed = f"edgecnn capture {shlex.quote(redacted(folder))} {shlex.quote(redacted(source))}"
+        raise UsageError(
+            f"the source must stand before the folder; received {folder!r} behind it: {typed}, or for a folder of this "
+            f"name ./{folder}"
+        )
     if path.exists() and not path.is_dir():
         raise UsageError(f"DIR/LABEL must be a folder; {folder!r} is a file: name another")
     if not math.isfinite(every):
@@ -66,6 +72,9 @@ def capture(
         )
     others = [name for name in _folders(path.absolute().parent) if name != path.name]
     opened = open_source(source, retry_first=retry_first)
+    feed.note_hidden([source])
+    if not others and path.parent == pathlib.Path():
+        tell(f"note: the class is {path.name!r}; one in this folder is {folder}/LABEL, {path / 'cat'}")
     if not others:
         for line in _ADVICE:
             tell(line)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import typer
 
-from edgecnn.errors import SourceError, UsageError, redacted
+from edgecnn.errors import SourceError, UsageError, did_you_mean, redacted
 
 _MOST_BYTES = 1 << 20
 _MOST = 1e15  # no option has use for a larger number
@@ -100,13 +100,8 @@ def _load(path: str) -> dict[str, Any]:
 def _named(key: str, known: Mapping[str, _Parameter], path: str) -> _Parameter:
     if key in known:
         return known[key]
-    import difflib
-
-    close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UsageError(
-        f"{path}: keys must be among {', '.join(known)}; received {key!r}{hint or ': correct or remove it'}"
-    )
+    hint = did_you_mean(key.replace("_", "-"), known) or ": correct or remove it"
+    raise UsageError(f"{path}: keys must be among {', '.join(known)}; received {key!r}{hint}")
 
 
 def _checked(key: str, value: object, parameter: _Parameter, path: str) -> object:

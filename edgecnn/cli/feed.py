@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgecnn.cli.streams import beside, tell
@@ -66,6 +67,15 @@ def told_changes() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.propagate = True
+
+
+def note_hidden(sources: Sequence[str]) -> None:
+    """Tell where a file or folder has the name of a live feed, and is what is looked at."""
+    from edgecnn.opening import is_feed
+
+    for source in sources:
+        if os.path.lexists(source) and is_feed(source) and not source.startswith("/dev/"):
+            tell(f"note: what is called {source!r} here hides the live feed: for that, type this in another folder")
 
 
 @contextlib.contextmanager

@@ -39,10 +39,8 @@ def inspect(
     from edgecnn.card import KEY, ModelCard, graph_hash
 
     path = bundled.find(model)
-    if path.is_dir():
-        raise ModelError(f"{model}: a folder; name the file that `edgecnn export` wrote")
-    data = path.read_bytes()
     try:
+        data = prescan.read_file(path)
         prescan.check(data, allow_any_op=allow_any_op)
         outline = prescan.outline(data)
         text = prescan.read_metadata(data).get(KEY)

@@ -41,9 +41,9 @@ def _read(name: str) -> tuple[ModelCard, int]:
 
     path = bundled.file(name)
     try:
-        model = path.read_bytes()
+        model = prescan.read_file(path)
         return ModelCard.from_json(prescan.read_metadata(model)[KEY]), len(model)
-    except (OSError, KeyError, ModelError) as error:
+    except (KeyError, ModelError) as error:
         raise ModelError(f"{path}: this file of edgecnn is damaged ({error}): install edgecnn again") from error
 
 

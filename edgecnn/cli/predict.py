@@ -19,7 +19,7 @@ from edgecnn.cli import feed
 from edgecnn.cli.config import read_config
 from edgecnn.cli.options import AllowAnyOp
 from edgecnn.cli.streams import guarded_stdout, stopped_by_signals, tell
-from edgecnn.errors import EdgecnnError, ImageError, UsageError
+from edgecnn.errors import EdgecnnError, ImageError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier
@@ -28,24 +28,25 @@ if TYPE_CHECKING:
     from edgecnn.prediction import ErrorResult, Result, Sink
 
 _ENDINGS = {".csv": "csv", ".txt": "table"}
+_PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def predict(
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="The .onnx file that `edgecnn export` wrote, or a name of `edgecnn models`.", metavar="MODEL"
         ),
-    ],
+    ] = None,
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Pictures, folders, quoted patterns such as 'photos/**/*.jpg', @list.txt, videos, - for standard "
             "input; live: pi, usb:0, rtsp://…, http://…, 'exec:COMMAND', 'stdin:?format=mjpeg', screen:, and test: for "
             "synthetic letters A to J.",
             metavar="SOURCE...",
         ),
-    ],
+    ] = None,
     top: Annotated[
         int, typer.Option(min=1, max=1000, metavar="K", help="How many labels to give for each picture.")
     ] = 3,
@@ -112,7 +113,7 @@ def predict(
 
     if stats_every is not None and not math.isfinite(stats_every):
         raise UsageError(f"--stats-every must be a number of seconds; received {stats_every}")
-    _refuse_swapped(model, sources)
+    model, sources = _named(model, sources or [], config)
     for target in (output, *map(_target, to or [])):
         _refuse_to_overwrite(target, [model, *sources])
     only_to = to and not output and format == "auto"
@@ -123,6 +124,7 @@ def predict(
         Classifier(model, device=device, threads=threads, self_test=self_test, allow_any_op=allow_any_op) as classifier,
     ):
         source = open_source(*sources, retry_first=retry_first)
+        feed.note_hidden(sources)
         if source.live:
             outermost.enter_context(feed.told_changes())
             outermost.enter_context(stopped_by_signals())  # also while the end of the results waits for their reader
@@ -132,16 +134,26 @@ def predict(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _refuse_swapped(model: str, sources: list[str]) -> None:
-    """Say so where the model stands behind the pictures."""
-    behind = next(filter(_is_model, sources), None)
-    if behind is not None and not _is_model(model):
+def _named(model: str | None, sources: list[str], config: str | None) -> tuple[str, list[str]]:
+    """Model and sources, where both are there and each in its place."""
+    from edgecnn.opening import is_feed
+
+    example = f"edgecnn predict {bundled.names()[0]} photo.png"
+    if not model:
+        where = f'{config} names none: add model = "…" to it, or type it' if config else f"received none: {example}"
+        raise UsageError(f"a model must be named; {where}")
+    behind = next(filter(bundled.is_model, sources), None)
+    if behind is not None and not bundled.is_model(model):
         typed = f"edgecnn predict {shlex.quote(behind)} {shlex.quote(model)}"
         raise UsageError(f"the model must stand before the pictures; received {model!r} first: {typed}")
-
-
-def _is_model(text: str) -> bool:
-    return text.lower().endswith(".onnx") or (text in bundled.names() and not os.path.lexists(text))
+    if os.path.splitext(model)[1].lower() in _PICTURES or (not os.path.lexists(model) and is_feed(model)):
+        typed = f"edgecnn predict MODEL {shlex.quote(model)}, with a .onnx file or {', '.join(bundled.names())}"
+        raise UsageError(f"a model must stand before what it looks at; received {model!r} first: {typed}")
+    if not sources and config:
+        raise UsageError(f'a source must be named; {config} names none: add source = ["…"] to it, or type it')
+    if not sources:
+        raise UsageError(f"a source must be named behind the model; received {model!r} only: {example}")
+    return model, sources
 
 
 def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:
@@ -204,7 +216,8 @@ def _first_sink(format: str, output: str) -> str:
     if format == "auto":
         on_terminal = not output and sys.stdout is not None and sys.stdout.isatty()
         format = "table" if on_terminal else _ENDINGS.get(os.path.splitext(output)[1].lower(), "jsonl")
-    known = plugins.names("edgecnn.sinks")
+    known = [name for name in plugins.names("edgecnn.sinks") if name != "images"]  # which takes a folder: --to
     if format not in known:
-        raise UsageError(f"--format must be one of auto, {', '.join(known)}; received {format!r}")
+        hint = did_you_mean(format, known)
+        raise UsageError(f"--format must be one of auto, {', '.join(known)}; received {format!r}{hint}")
     return f"{format}:{quote(output or '-', errors='surrogateescape')}"

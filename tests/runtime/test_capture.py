@@ -47,6 +47,31 @@ def test_pictures_of_one_instant_sort_as_they_were_taken(tmp_path: Path, monkeyp
     assert len(files) == 12
 
 
+@pytest.mark.parametrize("feed", ["pi", "usb:0", "test:", "pi?fps=5", "/dev/video0"])
+def test_folder_and_source_in_the_wrong_order_are_refused(
+    edgecnn: Edgecnn, photos: Path, monkeypatch: pytest.MonkeyPatch, feed: str
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    for folder in ("photos", "not/there"):
+        done = edgecnn("capture", folder, feed, "--every", "0")
+        assert (done.code, done.out) == (2, "")
+        assert f"the source must stand before the folder; received '{feed}' behind it: edgecnn capture" in done.err
+    assert {path.name for path in photos.parent.iterdir()} == {"photos"}
+
+
+def test_what_hides_a_feed_and_what_the_class_is_are_told(
+    edgecnn: Edgecnn, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos / "inner")
+    done = edgecnn("capture", "test:?frames=2", "cat", "--every", "0")
+    assert "note: the class is 'cat'; one in this folder is cat/LABEL, cat/cat" in done.err
+    again = edgecnn("capture", "test:?frames=2", "dog", "--every", "0")
+    assert "note: the class" not in again.err
+    Path("cat").rename("pi")
+    hidden = edgecnn("capture", "pi", "cat", "--every", "0")
+    assert (hidden.code, "note: what is called 'pi' here hides the live feed" in hidden.err) == (0, True)
+
+
 def test_advice_is_given_once_and_the_next_command_named(edgecnn: Edgecnn, tmp_path: Path) -> None:
     first = edgecnn("capture", FEED, tmp_path / "cat", "--every", "0", "--count", "3")
     assert "a class of what the camera sees without any of them (background)" in first.err

@@ -40,7 +40,7 @@ def test_some_failures_are_records_lines_on_standard_error_and_exit_code_1(
     end = edgecnn("predict", colors, photos)
     assert end.code == 1
     assert [record["type"] for record in records(end.out)] == ["prediction"] * 3 + ["error"]
-    assert f"{photos}/notes.txt: not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, PPM); skipped\n" in end.err
+    assert f"{photos}/notes.txt: not an image (JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, PPM); skipped\n" in end.err
     assert "; 1 could not be read" in end.err
 
 
@@ -85,22 +85,31 @@ def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, c
         (["predict", "MODEL", "PHOTOS", "nothing.jpg"], 3, "error: no file or folder 'nothing.jpg'"),
         (["predict", "sings", "PHOTOS"], 4, "error: sings: no such file; name the file that `edgecnn export` wrote"),
         (["predict", "sings", "PHOTOS"], 4, "; did you mean 'signs'?"),
-        (["predict", "PHOTOS/2.png", "PHOTOS"], 4, "2.png: not an ONNX file"),
+        (["predict", "PHOTOS/2.png", "PHOTOS"], 2, "a model must stand before what it looks at; received"),
         (["predict", "MODEL", "PHOTOS", "-o", "no/where"], 6, "error: results cannot be written to 'no/where'"),
         (["predict", "MODEL", "PHOTOS", "-o", "PHOTOS/2.png"], 6, "holds no text, so it is not overwritten"),
         (
             ["predict", "MODEL", "PHOTOS", "--format", "xml"],
             2,
-            "--format must be one of auto, csv, images",
+            "--format must be one of auto, csv, jsonl, table; received 'xml'",
         ),
         (["predict", "MODEL", "PHOTOS", "--to", "xml:-"], 2, "a sink must begin with one of csv, images, jsonl"),
         (["predict", "MODEL", "PHOTOS", "--device", "gpu"], 2, "device must be one of auto, cpu, cuda"),
         (["predict", "MODEL", "PHOTOS", "--top", "0"], 2, "--top"),
         (["predict", "MODEL", "-?x=1"], 2, "No such option"),
-        (["predict", "MODEL"], 2, "Missing argument"),
+        (["predict"], 2, "a model must be named; received none: edgecnn predict digits photo.png"),
+        (["predict", ""], 2, "a model must be named"),
+        (["predict", "MODEL"], 2, "a source must be named behind the model; received"),
+        (["predict", "PHOTOS/2.png"], 2, "a model must stand before what it looks at; received"),
+        (["predict", "pi?fps=5"], 2, "received 'pi?fps=5' first: edgecnn predict MODEL 'pi?fps=5'"),
+        (["predict", "test:", "PHOTOS/2.png"], 2, "a model must stand before what it looks at; received 'test:' first"),
+        (["predict", "MODEL", "PHOTOS", "--format", "tabel"], 2, "received 'tabel'; did you mean 'table'?"),
+        (["predict", "MODEL", "test:?frame=2"], 2, "received 'frame'; did you mean 'frames'?"),
         (["no-such-command"], 2, "No such command"),
         (["inspect", "nothing.onnx"], 4, "error: nothing.onnx: no such file"),
-        (["inspect", "PHOTOS"], 4, "photos: a folder; name the file that"),
+        (["inspect", "PHOTOS"], 4, "photos: a model must be a file; this is none"),
+        (["inspect", "/dev/zero"], 4, "/dev/zero: a model must be a file; this is none"),
+        (["inspect", ""], 4, "a model must be named; received an empty text: a .onnx file, or one of digits,"),
         (["predict", "cat photo.jpg", "m.onnx"], 2, "first: edgecnn predict m.onnx 'cat photo.jpg'"),
         (["predict", "photo.png", "digits"], 2, "received 'photo.png' first: edgecnn predict digits photo.png"),
         (["inspect", "PHOTOS/2.png"], 4, "2.png: not an ONNX file"),

@@ -99,7 +99,10 @@ def test_a_file_may_begin_with_the_mark_of_a_windows_editor(edgecnn: Edgecnn, co
 def test_a_file_without_model_or_source_wants_them_typed(edgecnn: Edgecnn, colors: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.toml"
     empty.write_text("top = 1\n")
-    assert "MODEL" in edgecnn("predict", "--config", empty).err
+    assert f"a model must be named; {empty} names none: add model" in edgecnn("predict", "--config", empty).err
+    assert f"a source must be named; {empty} names none" in edgecnn("predict", colors, "--config", empty).err
+    typed = edgecnn("predict", "test:?frames=1", "--config", empty)
+    assert (typed.code, "a model must stand before what it looks at" in typed.err) == (2, True)
     assert edgecnn("predict", colors, "test:?frames=1&fps=0", "--config", empty).code == 0
 
 

@@ -182,6 +182,19 @@ def test_a_name_that_is_none_lists_those_there_are_and_the_likeliest(tmp_path: P
         Classifier(tmp_path / "nothing.onnx")
 
 
+def test_a_model_beside_what_was_typed_is_what_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos.onnx").touch()
+    Path("photos").mkdir()
+    for typed in ("photos", "photos.onx", "photo", f"{tmp_path}/photos"):
+        with pytest.raises(ModelError, match=r"; did you mean '.*photos\.onnx'\?"):
+            Classifier(typed)
+    Path("letters").symlink_to("gone")
+    with pytest.raises(ModelError) as error:
+        Classifier("letters")
+    assert "did you mean" not in str(error.value)
+
+
 def correct(model: Classifier, images: Image, labels: list[str], *, negatives: bool = False) -> int:
     """How many of these pictures, as they lie, the model gives its right label."""
     right = 0

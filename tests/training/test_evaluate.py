@@ -102,7 +102,7 @@ def test_a_model_is_evaluated_as_predict_would_and_says_what_it_cannot_check(
         right = sum(model.predict(path).label == path.parent.name for path in new.rglob("*.png"))
     assert done.code == 0
     assert json.loads(done.out)["correct"] == right
-    assert "nobody checks that these pictures are new to it" in done.err
+    assert "nobody checks that each of these is new to it" in done.err
 
 
 def test_a_model_is_not_evaluated_on_the_data_it_was_trained_on(
@@ -166,6 +166,8 @@ def test_a_class_without_pictures_is_no_error(edgecnn: Edgecnn, trained: Path, t
         (("nowhere.onnx", "DATA"), 3, "'nowhere.onnx' does not exist"),
         (("letter", "DATA"), 3, "signs; did you mean 'letters'?"),
         (("DATA", "DATA"), 3, "has no run.json"),
+        (("RUN", "photos.onnx"), 2, " first: edgecnn evaluate photos.onnx "),
+        (("DATA", "letters"), 2, "the model must stand before the data; received"),
         (("RUN", "nowhere"), 3, "there is no 'nowhere'"),
         (("RUN", "DATA", "--confusion", "x.jpg"), 2, "--confusion must be a .png file"),
         (("RUN", "DATA", "--confusion", "DATA/bar/000.png"), 2, "--confusion must lie outside of the data"),

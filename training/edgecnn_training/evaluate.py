@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,9 @@ def evaluate_command(model: str, data: str | None, options: Options) -> int:
         ModelError: A model that is refused.
         SinkError: A file that cannot be written.
     """
+    if data is not None and bundled.is_model(data) and not bundled.is_model(model):
+        typed = f"edgecnn evaluate {shlex.quote(data)} {shlex.quote(model)}"
+        raise UsageError(f"the model must stand before the data; received {model!r} first: {typed}")
     _check_places(data, options)
     subject = _open(model, options.allow_any_op)
     loaded = _load(data, subject, options)
@@ -200,6 +204,8 @@ def _is_the_datas(file: Path, data: str, loaded: Dataset) -> bool:
 def _open(model: str, allow_any_op: bool) -> Subject:
     path = Path(model)
     if path.is_dir():
+        if not (path / "run.json").exists():
+            bundled.find(model)  # says so where the folder hides a model, or stands beside one
         run = Run.open(path)
         start_keras("to evaluate a run")
         from edgecnn_training import loop, networks
@@ -238,7 +244,8 @@ def _refuse_leak(subject: Subject, data: Dataset, keep: Mask, *, own_test: bool,
                 "--allow-leak"
             )
         screen.say(
-            "note: a model file does not list what it was trained on: nobody checks that these pictures are new to it"
+            "note: a model file lists no pictures: only the very data that it was made from is known again, and nobody "
+            "checks that each of these is new to it"
         )
         return
     known = splits.read_splits(subject.run.splits)

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 from edgecnn.card import InputSpec, check_room, checked_labels
-from edgecnn.errors import DataError, ModelError, UsageError
+from edgecnn.errors import DataError, ModelError, UsageError, did_you_mean
 from edgecnn.plugins import is_path
 from edgecnn.preprocess import FITS
 from edgecnn_training import (
@@ -303,7 +303,8 @@ def _check_input(request: Request) -> None:
     if request.fit not in FITS:
         raise UsageError(f"--fit must be one of {', '.join(FITS)}; received {request.fit!r}")
     if request.split not in splits.METHODS:
-        raise UsageError(f"--split must be one of {', '.join(splits.METHODS)}; received {request.split!r}")
+        hint = did_you_mean(request.split, splits.METHODS)
+        raise UsageError(f"--split must be one of {', '.join(splits.METHODS)}; received {request.split!r}{hint}")
 
 
 def _checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
