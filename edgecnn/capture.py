@@ -56,7 +56,8 @@ def capture(
 
     Args:
         source: Where from; closed at the end.
-        folder: The class folder, made where it is not there; older pictures in it stay, and count as taken already.
+        folder: The class folder, made with its first picture where it is not there; older pictures in it stay, and
+            count as taken already.
         every_s: Seconds between two pictures of a live feed at least.
         count: How many to save.
         taken: Where to count; None for a new one.
@@ -71,7 +72,6 @@ def capture(
         raise UsageError(f"every must be 0 or more and count 1 or more; received {every_s:g} and {count}")
     taken, due = taken or Taken(), 0.0
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         hashes = _there(folder)
         for item in source:
             if source.live and time.monotonic() < due:
@@ -115,7 +115,7 @@ def difference_hash(image: Image) -> int:
 
 def _there(folder: Path) -> list[int]:
     """Hashes of the pictures that lie in a folder, the newest of them where there are very many."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    files = sorted(path for path in (folder.iterdir() if folder.exists() else ()) if path.suffix.lower() in _ENDINGS)
     hashes = []
     for path in files[-_MOST_THERE:]:
         with contextlib.suppress(ImageError, SourceError):
@@ -125,6 +125,7 @@ def _there(folder: Path) -> list[int]:
 
 def _save(image: Image, folder: Path) -> None:
     """Write a JPEG whose name sorts by the time it was taken, as a split by name needs it."""
+    folder.mkdir(parents=True, exist_ok=True)
     now_us = time.time_ns() // 1_000
     while (path := folder / f"{_stamp(now_us)}.jpg").exists():
         now_us += 1  # a name with something appended, cat-1.jpg, would sort before cat.jpg

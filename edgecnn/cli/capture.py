@@ -89,11 +89,10 @@ def capture(
             _clear()
             if taken.saved or taken.alike or sys.exc_info()[0] is None:
                 _tell(taken, source, path)
-    root = shlex.quote(str(path.parent))
-    if others:
-        tell(f"next:  edgecnn train {root} --split ordered")
-    else:
-        tell(f"next:  edgecnn capture {shlex.quote(redacted(source))} {shlex.quote(str(path.parent / 'background'))}")
+    if path.exists():
+        another = shlex.join(["capture", redacted(source), str(path.parent / "background")])
+        train = shlex.join(["train", str(path.parent), "--split", "ordered"])
+        tell(f"next:  edgecnn {train if others else another}")
     if taken.damaged and not opened.live:
         raise typer.Exit(ImageError.exit_code)
 

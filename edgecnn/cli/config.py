@@ -8,9 +8,9 @@ from typing import Any, Protocol, cast
 
 import typer
 
-from edgecnn.errors import SourceError, UsageError, did_you_mean, redacted
+from edgecnn.config_file import read_config_file
+from edgecnn.errors import UsageError, did_you_mean, redacted
 
-_MOST_BYTES = 1 << 20
 _MOST = 1e15  # no option has use for a larger number
 _OWN = "config"
 _RULES: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -80,21 +80,14 @@ def _key(parameter: _Parameter) -> str:
 def _load(path: str) -> dict[str, Any]:
     import tomllib  # here: a prediction without a configuration waits for no import of it
 
+    text = read_config_file(path)
     try:
-        if os.path.isfile(path) and os.path.getsize(path) > _MOST_BYTES:
-            raise SourceError(f"--config must name a TOML file of at most 1 MB; received {path!r}: name another file")
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise SourceError(f"--config must name a TOML file; {path!r} is none: name another file")
-        with open(path, encoding="utf-8-sig") as file:  # editors under Windows mark a file so
-            return tomllib.loads(file.read())
-    except (OSError, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
-        if isinstance(error, ValueError):
-            rule = 'in lines such as: source = ["pi"]'
-            raise UsageError(f"--config must be TOML, {rule}; {path}: {error}") from error
-        why = getattr(error, "strerror", None) or error
-        raise SourceError(f"--config must name a file that can be read; {path!r}: {why}: check it") from error
+        return tomllib.loads(text)
+    except ValueError as error:
+        rule = 'in lines such as: source = ["pi"]'
+        raise UsageError(f"--config must be TOML, {rule}; {path}: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"--config must not be nested so deeply; {path}: {error}: flatten it") from error
 
 
 def _named(key: str, known: Mapping[str, _Parameter], path: str) -> _Parameter:
@@ -113,9 +106,18 @@ def _checked(key: str, value: object, parameter: _Parameter, path: str) -> objec
     if not all(isinstance(one, types) and (bool in types or not isinstance(one, bool)) for one in each):
         rule = f"{rule}, or a list of such" if many else rule
         raise UsageError(f"{path}: {key} must be {rule}; received {_shown(value)}: correct it")
-    if any(isinstance(one, int | float) and not abs(one) <= _MOST for one in each):
-        raise UsageError(f"{path}: {key} must be a number of at most {_MOST:.0e}; received a larger one: correct it")
+    low, high, rule = _limits(parameter.type)
+    if any(isinstance(one, int | float) and not low <= one <= high for one in each):
+        raise UsageError(f"{path}: {key} must be {rule}; received {_shown(value)}: correct it")
     return each if many else value
+
+
+def _limits(kind: _Kind) -> tuple[float, float, str]:
+    """The least and the greatest number of an option, and both in words."""
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if high is None:
+        return (-_MOST, _MOST, "a smaller number") if low is None else (low, _MOST, f"{low:g} to {_MOST:g}")
+    return -_MOST if low is None else low, high, f"{low or 0:g} to {high:g}"
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from edgecnn import bundled
 from edgecnn.cli.inspect import accuracy, print_rows, share, size
-from edgecnn.cli.streams import guarded_stdout, tell
+from edgecnn.cli.streams import tell
 from edgecnn.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ def models(
     """List the models that come with edgecnn: what each tells apart, how well, and what it is not good for."""
     found = [(name, bundled.making(name), *_read(name)) for name in bundled.names()]
     lines = as_json or sys.stdout is None or not sys.stdout.isatty()
-    with guarded_stdout():
-        if lines:
-            for model in found:
-                print(json.dumps(_record(*model), ensure_ascii=False))  # noqa: T201
-        else:
-            print_rows([row for model in found for row in _rows(*model)])
+    if lines:
+        for model in found:
+            print(json.dumps(_record(*model), ensure_ascii=False), flush=True)  # noqa: T201
+    else:
+        print_rows([row for model in found for row in _rows(*model)])
     tell(f"next:  edgecnn predict {found[0][0]} photo.png")
 
 

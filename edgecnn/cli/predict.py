@@ -115,7 +115,7 @@ def predict(
         raise UsageError(f"--stats-every must be a number of seconds; received {stats_every}")
     model, sources = _named(model, sources or [], config)
     for target in (output, *map(_target, to or [])):
-        _refuse_to_overwrite(target, [model, *sources])
+        _refuse_to_overwrite(target, [model, *([config] if config else []), *map(_place, sources)])
     only_to = to and not output and format == "auto"
     sinks = ([] if only_to else [_first_sink(format, output)]) + (to or [])
     with (
@@ -161,6 +161,13 @@ def _refuse_to_overwrite(output: str, inputs: list[str]) -> None:
     for path in inputs:
         if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
             raise UsageError(f"results must not overwrite an input; {output!r} is read as {path!r}: name another file")
+
+
+def _place(source: str) -> str:
+    """The file that a source names: a picture, or a list of them."""
+    if os.path.lexists(source):
+        return source
+    return source.partition("?")[0].removeprefix("file:") if source.startswith("file:") else source.removeprefix("@")
 
 
 def _target(uri: str) -> str:

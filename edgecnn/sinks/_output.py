@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -30,7 +31,8 @@ class Lines:
         self._path = unquote(uri.partition(":")[2])
         self._stream: TextIO | None = None
         if not self._path:
-            raise UsageError(f"a sink must name where to write; received {uri!r}: type {uri}- or {uri}results.txt")
+            kind = uri.partition(":")[0]
+            raise UsageError(f"a sink must name where to write; received {uri!r}: type {kind}:- or {kind}:results.txt")
         if self._path == "-":
             if sys.stdout is None:
                 raise SinkError("standard output is closed; name a file with -o")
@@ -97,5 +99,6 @@ def _refuse_to_destroy(path: str) -> None:
             beginning = file.read(256)
     except OSError:
         return  # opening it for writing tells what is wrong
-    if any(byte < 32 and byte not in b"\t\r\n" for byte in beginning):
+    binary = any(byte < 32 and byte not in b"\t\r\n" for byte in beginning)
+    if binary or re.match(rb"P[1-3]\s", beginning):  # pictures as text: PBM, PGM and PPM
         raise SinkError(f"{path!r} exists and holds no text, so it is not overwritten; name another file")

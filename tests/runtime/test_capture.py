@@ -72,6 +72,13 @@ def test_what_hides_a_feed_and_what_the_class_is_are_told(
     assert (hidden.code, "note: what is called 'pi' here hides the live feed" in hidden.err) == (0, True)
 
 
+def test_a_feed_without_a_picture_leaves_no_folder(edgecnn: Edgecnn, tmp_path: Path) -> None:
+    done = edgecnn("capture", "exec:sh -c 'exit 3'?format=mjpeg", tmp_path / "photos" / "cat")
+    assert done.code == 3
+    assert "next:" not in done.err
+    assert not (tmp_path / "photos").exists()
+
+
 def test_advice_is_given_once_and_the_next_command_named(edgecnn: Edgecnn, tmp_path: Path) -> None:
     first = edgecnn("capture", FEED, tmp_path / "cat", "--every", "0", "--count", "3")
     assert "a class of what the camera sees without any of them (background)" in first.err

@@ -93,6 +93,7 @@ def test_to_replaces_the_first_sink_unless_that_is_asked_for(edgecnn: Edgecnn, c
             2,
             "--format must be one of auto, csv, jsonl, table; received 'xml'",
         ),
+        (["predict", "MODEL", "PHOTOS", "--to", "jsonl"], 2, "received 'jsonl': type jsonl:- or jsonl:results.txt"),
         (["predict", "MODEL", "PHOTOS", "--to", "xml:-"], 2, "a sink must begin with one of csv, images, jsonl"),
         (["predict", "MODEL", "PHOTOS", "--device", "gpu"], 2, "device must be one of auto, cpu, cuda"),
         (["predict", "MODEL", "PHOTOS", "--top", "0"], 2, "--top"),
@@ -333,6 +334,23 @@ def test_an_input_is_not_overwritten_by_the_results(
     assert (done.code, done.out) == (2, "")
     assert "results must not overwrite an input; 'in.ppm' is read as" in done.err
     assert Path("in.ppm").read_text().startswith("P3")
+
+
+@pytest.mark.parametrize("wished", ["list.txt", "here.toml", "ph/a.ppm", "in.ppm"])
+def test_nor_is_what_lists_the_inputs_or_lies_among_them(
+    edgecnn: Edgecnn, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wished: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ph").mkdir()
+    for picture in ("in.ppm", "ph/a.ppm"):
+        Path(picture).write_text("P3\n1 1\n255\n255 0 0\n")
+    Path("list.txt").write_text("in.ppm\n")
+    Path("here.toml").write_text(f'model = "{colors}"\nsource = ["@list.txt", "ph", "file:in.ppm?every=1"]\n')
+    before = Path(wished).read_text()
+    done = edgecnn("predict", "--config", "here.toml", "-o", wished)
+    assert (done.code, done.out) in ((2, ""), (6, ""))
+    assert "overwrit" in done.err
+    assert Path(wished).read_text() == before
 
 
 def test_names_that_are_no_unicode_do_not_break_what_goes_through_a_pipe(colors: Path, tmp_path: Path) -> None:

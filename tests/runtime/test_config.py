@@ -60,9 +60,14 @@ def test_what_can_be_repeated_takes_one_text_or_a_list(edgecnn: Edgecnn, config:
         ('device = { password = "secret" }', 2, "device must be a text in quotation marks; received a table"),
         ('device = "http://user:secret@x"', 2, "device must be"),
         ('"rtsp://user:secret@x" = 1', 2, "keys must be among"),
-        ("stats-every = 1" + "0" * 400, 2, "stats-every must be a number of at most 1e+15"),
-        ("top = 1" + "0" * 5000, 2, "must be TOML"),
+        ("stats-every = 1" + "0" * 400, 2, "stats-every must be 0.1 to 86400; received 1000"),
+        ("batch = 1" + "0" * 4080, 2, "batch must be 1 to 1e+15; received 1000"),
+        ("stats-every = nan", 2, "stats-every must be 0.1 to 86400; received nan"),
+        ("stats-every = -inf", 2, "stats-every must be 0.1 to 86400; received -inf"),
+        ("batch = 0", 2, "door.toml: batch must be 1 to 1e+15; received 0"),
         ("threads = 0", 2, "threads"),
+        ("to = " + "[" * 4000, 2, "must not be nested so deeply"),
+        ("a." * 3000 + "a = 1", 3, "at most 64 KB with lines of at most 4,096 characters; received "),
         ("[predict]", 2, "received 'predict'"),
         ("batch = ", 2, "must be TOML"),
     ],
@@ -85,10 +90,11 @@ def test_a_file_that_cannot_be_read_is_told(edgecnn: Edgecnn, tmp_path: Path) ->
     assert "--config must name a file that can be read; ''" in edgecnn("predict", "--config", "").err
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    assert edgecnn("predict", "--config", binary).code == 2
+    done = edgecnn("predict", "--config", binary)
+    assert (done.code, "--config must be text in UTF-8" in done.err) == (2, True)
     large = tmp_path / "large.toml"
     large.write_text("# nothing\n" * 200_000)
-    assert "at most 1 MB" in edgecnn("predict", "--config", large).err
+    assert "at most 64 KB" in edgecnn("predict", "--config", large).err
 
 
 def test_a_file_may_begin_with_the_mark_of_a_windows_editor(edgecnn: Edgecnn, config: Path) -> None:

@@ -130,6 +130,16 @@ def test_the_list_needs_no_onnx_runtime() -> None:
     assert len(records(end.stdout)) == len(NAMES)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_list_that_cannot_be_written_is_told(options: list[str]) -> None:
+    command = [sys.executable, "-m", "edgecnn", "models", *options]
+    with Path("/dev/full").open("w") as full:
+        end = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (end.returncode, "next:" in end.stderr) == (6, False)
+    assert "results must be written somewhere; standard output: No space left" in end.stderr
+
+
 @pytest.mark.parametrize("name", ["digits.toml", "letters.onnx"])
 def test_a_damaged_installation_is_told(
     edgecnn: Edgecnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
