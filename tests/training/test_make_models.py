@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ def make(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         (("digits",), "digits is made from mnist: name the folder that holds it with --data; received None"),
         (("--data", "."), "digits is made from mnist: name the folder that holds it with --data; received ."),
         (("letters", "-o", "here"), "-o must name a new folder; here exists: name another"),
+        (("letters", "-o", "/proc/x"), "-o must name a folder that can be made; /proc/x: No such file or directory"),
     ],
 )
 def test_what_cannot_be_made_is_told_before_anything_is(
@@ -36,6 +39,21 @@ def test_what_cannot_be_made_is_told_before_anything_is(
     assert (end.returncode, end.stdout) == (2, "")
     assert message in end.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_training_too(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, str(SCRIPT), "letters", "-o", "new"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as script:
+        assert script.stderr is not None
+        assert script.stderr.readline().startswith("$ edgecnn train glyphs ")
+        children = Path(f"/proc/{script.pid}/task/{script.pid}/children")
+        while not (training := children.read_text().split()):
+            time.sleep(0.01)
+        script.send_signal(number)
+        said = script.stderr.read()
+    assert (script.returncode, "Traceback" in said) == (code, False)
+    assert not Path(f"/proc/{training[0]}").exists()
 
 
 @pytest.mark.full
