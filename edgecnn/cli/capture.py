@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ADVICE = (
     "advice: take every class at the same place, and a class of what the camera sees without any of them (background);",
-    "        change light, distance, angle and what lies behind; 50 pictures of a class are a beginning, 200 better",
+    "        change light, distance, angle and what lies behind; 30 pictures of a class are a beginning, 200 good",
 )
 
 

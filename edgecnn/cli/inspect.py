@@ -119,13 +119,16 @@ def accuracy(claims: Json) -> str:
 def _calibration(claims: Json) -> str:
     match claims:
         case {"temperature": float(hot), "ece_before": float(before), "ece": float(after), "n": int(n)}:
-            told = f"scores are off by {after * 100:.1f} points on average, {before * 100:.1f} before temperature"
-            return f"{told} {hot:.2f}; n {n:,}"
+            told = f"scores are off by {after * 100:.1f} points on average"
+            how = "as trained" if hot == 1 else f"{before * 100:.1f} before temperature {hot:.2f}"
+            return f"{told}, {how}; n {n:,}"
     return ""
 
 
 def _unknown(claims: Json) -> str:
     match claims:
+        case {"threshold": 0.0}:
+            return "nothing: there were too few validation pictures to say what is"
         case {"threshold": float(limit), "coverage": float(kept), "error": float(wrong), "n": int(n)}:
             return (
                 f"below a score of {limit:.2f}, where {(1 - kept) * 100:.1f} % of {n:,} pictures of known classes are; "

@@ -56,6 +56,16 @@ def test_a_network_without_a_mistake_on_few_pictures_is_not_told_to_be_certain(c
     assert after[0, 0] == pytest.approx(1 - 1 / (count + 2), abs=1e-3)
 
 
+def test_fewer_pictures_than_are_told_leave_nothing_unknown() -> None:
+    for n, some in ((confidence.FEWEST_FOR_UNKNOWN - 1, False), (confidence.FEWEST_FOR_UNKNOWN, True)):
+        scores = np.full((n, 2), 0.5, np.float32)
+        limit = confidence.threshold(scores)
+        assert bool(limit) is some
+        chances = confidence.Calibration(1.0, 0.1, 0.1, n)
+        said = confidence.told(chances, confidence.Rejection(limit, 1.0, 0.0, n))
+        assert ("to say what is unknown takes 19 of them" in said) is not some
+
+
 def test_few_pictures_leave_the_scores_as_they_are_and_that_is_told() -> None:
     scores, truth = drawn(3.0, count=confidence.FEWEST - 1)
     assert confidence.fit_temperature(scores, truth) == 1

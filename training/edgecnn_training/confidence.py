@@ -15,6 +15,8 @@ COVERAGE = 0.95
 """Share of the known pictures that the threshold is to keep: the field's usual point (as in "FPR at 95 % TPR")."""
 FEWEST = 50
 """Validation pictures; fitted to fewer of them a temperature can make the scores worse."""
+FEWEST_FOR_UNKNOWN = 19
+"""Validation pictures; of fewer of them `COVERAGE` allows for none to be unknown."""
 _COLDEST, _HOTTEST = 0.05, 20.0
 _LEAST = 1e-7  # a probability of float32 that is 0 has no logarithm
 
@@ -194,7 +196,7 @@ def told(chances: Calibration, limit: Rejection) -> str:
     else:
         text += f" ({chances.ece_before * 100:.1f} before temperature {chances.temperature:.2f}); "
     if not limit.threshold:
-        return text + "too few validation pictures to say what is unknown"
+        return text + f"to say what is unknown takes {FEWEST_FOR_UNKNOWN} of them"
     return text + (
         f"unknown below {limit.threshold:.2f}, where {(1 - limit.coverage) * 100:.1f} % of the pictures are; "
         f"of the others {limit.error * 100:.1f} % are wrong"

@@ -144,7 +144,7 @@ def why_not(one: Standing, exact: Standing, target: str, max_drop: float, *, ask
     if target == "host":
         return "" if asked or one.milliseconds < _FASTER * exact.milliseconds else "not faster here"
     if one.name not in TARGETS[target]:
-        return f"not for {target}"
+        return f"not for --target {target}"
     return "hardly smaller than float32" if not asked and one.size_bytes > _WORTH * exact.size_bytes else ""
 
 
