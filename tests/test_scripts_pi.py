@@ -136,7 +136,9 @@ def test_clean_removes_what_was_kept(cache: Path) -> None:
     ("words", "message"),
     [
         (("--mirror", "http://x/debian\ndeb [trusted=yes] file:/x", "true"), "--mirror must be an address such as"),
-        (("--mirror", "http://me:geheim@x/debian", "true"), "without blanks, user or password"),
+        (("--mirror", "http://me:geheim@x/debian", "true"), "plain and without user or password"),
+        (("--mirror", "http://x/\x1b[2J", "true"), "--mirror must be an address such as"),
+        (("--clean", "true"), "--clean removes what was fetched and does nothing else"),
         (("",), "COMMAND must be the name of a program"),
     ],
 )
