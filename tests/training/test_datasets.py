@@ -171,6 +171,9 @@ def test_a_missing_location_is_named(tmp_path):
 
 def test_a_file_of_another_kind_is_refused_with_the_list_of_kinds(tmp_path):
     (tmp_path / "one.png").write_bytes(made.picture())
-    with pytest.raises(DataError, match="is no data set that edgecnn knows") as caught:
+    with pytest.raises(DataError, match=r"one picture: name the folder that holds a folder of pictures for each"):
         dataset.survey(str(tmp_path / "one.png"))
+    (tmp_path / "one.bin").write_bytes(b"\1\2\3")
+    with pytest.raises(DataError, match="is no data set that edgecnn knows") as caught:
+        dataset.survey(str(tmp_path / "one.bin"))
     assert all(plugins.summary(dataset.PACKAGE, kind) in str(caught.value) for kind in KINDS)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from edgecnn.errors import ImageError
 from edgecnn_training.datasets import _cifar, _notmnist, idx
-from edgecnn_training.datasets._files import Note, ignore, read_file
+from edgecnn_training.datasets._files import Note, first_bytes, ignore, read_file
 from edgecnn_training.datasets._layout import Place, find_layout, is_litter
 from edgecnn_training.examples import Example, Item, Rejected
+
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
 def accepts(location: str) -> bool:
@@ -19,6 +21,15 @@ def accepts(location: str) -> bool:
     if not os.path.isdir(location) or idx.accepts(location):
         return False
     return _cifar.kind_of_folder(location) is None and _notmnist.parts(location) is None
+
+
+def why_not(location: str) -> str:
+    """Why a picture is none; empty for anything else."""
+    if not first_bytes(location, 4).startswith(_PICTURES):
+        return ""
+    return (
+        "it is one picture: name the folder that holds a folder of pictures for each class, photos/ of photos/cat/1.jpg"
+    )
 
 
 def load(location: str, *, note: Note = ignore) -> Iterator[Item]:
