@@ -106,5 +106,5 @@ def test_a_file_for_one_machine_names_the_target_that_is_for_all(files: dict[str
 def test_what_is_for_this_machine_only_is_not_chosen_for_another(target: str, name: str) -> None:
     exact, other = Standing("float32", 300_000, 0.9, 0.0, 1.0), Standing(name, 10_000, 0.99, -0.09, 0.1)
     assert gate.order(exact, [other], target, 0.5) == []
-    assert gate.why_not(other, exact, target, 0.5) == f"not for {target}"
+    assert gate.why_not(other, exact, target, 0.5) == f"not for --target {target}"
     assert gate.order(exact, [other], "host", 0.5) == [other]
