@@ -89,9 +89,8 @@ class Order:
         """The configuration or the sources, in a file: a password must not come into a list of processes."""
         if self.config is not None and self.sources:
             raise UsageError("sources are named by --config or by --source; received both: leave one out")
-        if any(len(one.splitlines()) != 1 or one != one.encode("utf-8", "replace").decode() for one in self.sources):
-            rule = "--source must be one line of text"
-            raise UsageError(f"{rule}; received an empty one, several, or bytes that are no UTF-8: test:")
+        for one in self.sources:
+            settings.check_source(one)
         if self.config is None:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"

@@ -22,6 +22,8 @@ from edgecnn_deploy.parcel import Parcel
 
 Connect: TypeAlias = Callable[[Device], Sshd]
 NEVER = "http://127.0.0.1:9/never"
+DEEP = "\n".join(["[" * 4000] * 10)
+LIMITS = "--config must name a TOML file of at most 64 KB with lines of at most 4,096 characters"
 
 
 def deploy(*words: object, input: str = "") -> subprocess.CompletedProcess[str]:
@@ -245,7 +247,11 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "--", "-oProxyCommand=touch x"], 2, "a host must be as ssh takes it"),
         (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and _ - after the first"),
         (["MODEL", "door", "--source", "a\nb"], 2, "--source must be one line of text"),
-        (["MODEL", "door", "--source", "a\udcff"], 2, "several, or bytes that are no UTF-8: test:"),
+        (["MODEL", "door", "--source", "a\udcff"], 2, "one line of text; received 'a\\udcff': test:"),
+        (["MODEL", "door", "--source", " "], 2, "--source must be one line of text; received ' '"),
+        (["MODEL", "door", "--source", "a\u2028b"], 2, "--source must be one line of text; received 'a\\u2028b'"),
+        (["MODEL", "door", "--source", "rtsp://u:ge\nheim@c/x"], 2, "received 'rtsp://***@c/x': test:"),
+        (["MODEL", "door", "--source", "x" * 5000], 2, "--source must be at most 2,000 characters; received 5,000"),
         (["MODEL", "door", "--ssh-option", ""], 2, "--ssh-option must be as after ssh's -o; received an empty one"),
         (["MODEL", "door", "--extras", "cpu;id"], 2, "--extras must be names joined by commas"),
         (["MODEL", "door", "--wheel", "no.whl"], 3, "--wheel must name a file; received 'no.whl'"),
@@ -253,7 +259,9 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--config", "no.toml"], 3, "--config must name a file that can be read; 'no.toml'"),
         (["MODEL", "door", "--config", "pipe.whl"], 3, "--config must name a TOML file; 'pipe.whl' is none"),
         (["MODEL", "door", "--config", "/dev/zero"], 3, "--config must name a TOML file; '/dev/zero' is none"),
-        (["MODEL", "door", "--config", "large"], 3, "--config must name a TOML file of at most 1 MB; received 'large'"),
+        (["MODEL", "door", "--config", "large"], 3, LIMITS),
+        (["MODEL", "door", "--config", "LONG"], 3, LIMITS),
+        (["MODEL", "door", "--config", "DEEP"], 2, "the configuration must not be nested so deeply; received"),
         (["MODEL", "door", "--wheelhouse", "nope"], 3, "--wheelhouse must be a folder of wheels; 'nope' holds none"),
         (["MODEL", "door", "--wheelhouse", "."], 3, "names they were built with; 'pipe.whl' is none: take it out"),
         (["MODEL", "door", "--wheelhouse", "odd"], 3, "names they were built with; 'a\\nb.whl' is none: take it out"),
@@ -282,7 +290,10 @@ def test_what_can_be_checked_here_is_refused_here(
     with Path("large").open("wb") as large:
         large.truncate((1 << 20) + 1)
     (tmp_path / "typo.toml").write_text("source = 'pi'\nmodle = 'x'\n")
-    named = {"MODEL": models["good"], "WRONG": models["wrong"], "TYPO": tmp_path / "typo.toml"}
+    (tmp_path / "long.toml").write_text(f"{'a.' * 2048}a = 1\n")
+    (tmp_path / "deep.toml").write_text(f"source = {DEEP}\n")
+    named = {"MODEL": models["good"], "WRONG": models["wrong"]}
+    named |= {word.upper(): tmp_path / f"{word}.toml" for word in ("typo", "long", "deep")}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err
     assert says in done.err

@@ -209,6 +209,35 @@ def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse:
     assert "# mine" not in place.read_text()
 
 
+@pytest.mark.parametrize(
+    "broken", [b"\xff\xfe", b"source = " + b"[" * 4000, b"x" * 70_000], ids=["bytes", "deep", "long"]
+)
+def test_a_broken_configuration_gives_way_and_that_of_another_service_holds_up_nothing(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], broken: bytes
+) -> None:
+    folder = installed.root / "etc/edgecnn"
+    others = [folder / "otherwise.toml", folder / "pipe.toml"]
+    others[0].write_bytes(broken)
+    os.mkfifo(others[1])
+    (folder / "door.toml").write_bytes(broken)
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "door", "--no-start"]
+    try:
+        done = installed.install(*words, "--source", "test:")
+        assert (done.returncode, result_of(done.stdout)["state"]) == (0, "installed"), done.stderr
+        assert 'source = ["test:"]' in (folder / "door.toml").read_text()
+    finally:
+        for path in others:
+            path.unlink()
+
+
+def test_many_sources_are_read_again(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "many", "--no-start"]
+    sources = [f"test:?seed={n}&text={'x' * 300}" for n in range(20)]
+    for more, state in ((sources, "installed"), ([], "unchanged")):
+        done = installed.install(*words, *(word for one in more for word in ("--source", one)))
+        assert (done.returncode, result_of(done.stdout)["state"]) == (0, state), done.stderr
+
+
 def test_a_password_in_a_source_is_told_to_nobody(
     installed: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from device import CHECKOUT, INSTALL, Device
 
+DEEP = "\n".join(["[" * 4000] * 10)  # no line too long, and too deep for Python's parser
+
 
 def refused(device: Device, code: int, *words: object, **environment: str) -> str:
     """What it says; nothing is left behind."""
@@ -153,6 +155,14 @@ def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wh
             "the model of --config must be /opt/edgecnn/models/camera.onnx",
         ),
         ("\udcff", 3, "the configuration must be a text that can be read"),
+        (f"source = {DEEP}", 2, "the configuration must not be nested so deeply; received /FOLDER/my.toml: flatten it"),
+        (
+            f"{'a.' * 2048}a = 1",
+            3,
+            "of at most 64 KB with lines of at most 4,096 characters; received '/FOLDER/my.toml': shorten it",
+        ),
+        ("# x\n" * 20_000, 3, "of at most 64 KB with lines of at most 4,096 characters; received '/FOLDER/my.toml'"),
+        ("source = 'test:'\n'rtsp://u:geheim@cam/x' = 1\n", 2, "received 'rtsp://***@cam/x'"),
         ("source = 'test:'\nmodle = 'x'\n", 2, "error: --config: keys must be among model, source, top, "),
         ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
     ],
@@ -162,7 +172,18 @@ def test_a_configuration_that_will_not_do_is_refused(
 ) -> None:
     (tmp_path / "my.toml").write_text(text, errors="surrogateescape")
     words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--config", tmp_path / "my.toml"]
-    assert says in refused(device, code, *words)
+    said = refused(device, code, *words)
+    assert says.replace("/FOLDER", str(tmp_path)) in said
+    assert "geheim" not in said
+
+
+@pytest.mark.parametrize("source", ["test:\udcff", "a\u2028b", "a\fb", "a\x1bb", " ", "rtsp://u:ge heim@cam/\x85"])
+def test_a_source_that_is_no_line_of_text_is_refused(
+    device: Device, wheelhouse: Path, models: dict[str, Path], source: str
+) -> None:
+    said = refused(device, 2, "--wheelhouse", wheelhouse, "--model", models["good"], "--source", source)
+    shown = source.replace("u:ge heim", "***")
+    assert f"--source must be one line of text; received {shown!r}: test:" in said
 
 
 def test_help_names_every_option() -> None:
