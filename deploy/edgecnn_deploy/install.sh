@@ -24,7 +24,7 @@ in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archi
 first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
 wheel='' wheelhouse='' extras='' model='' bundled='' name=camera named='' config='' wait_s=120
-sources=() start=yes uninstall='' purge='' until_eof=''
+sources=() valued=() start=yes uninstall='' purge='' until_eof=''
 scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
 places=() restarted=() active=()
 
@@ -32,7 +32,8 @@ usage() {
   cat <<'END'
 usage: sudo bash install.sh [OPTION]...
 
-  --wheel FILE       edgecnn as a wheel; unless given the one beside this script, else what a package index offers
+  --wheel FILE       edgecnn as a wheel; unless given the one beside this script, or fetched from a package index, once
+                     edgecnn is on one
   --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
   --extras LIST      extras of edgecnn; unless given those that are there, or cpu, and video where a source of any
                      configuration in /etc/edgecnn is usb: or rtsp:
@@ -53,7 +54,20 @@ cannot be used; 4: the model is refused; 5: the first label did not come. After 
 END
 }
 
-say() { printf '%s\n' "$*" >&2 || true; }
+say() {
+  local LC_ALL=C rest=$* told='' # bytes: what is no UTF-8 may be in a password as well
+  while [[ $rest =~ ://[^[:space:]]*@ ]]; do
+    told+=${rest%%"${BASH_REMATCH[0]}"*}"://***@"
+    rest=${rest#*"${BASH_REMATCH[0]}"}
+  done
+  printf '%s\n' "$told$rest" >&2 || true
+}
+
+# What was typed, for a message: without user and password, which may have blanks in them and line ends.
+show() {
+  local secret='://*@' mask='://***@'
+  shown=${1//$secret/$mask}
+}
 
 die() {
   code=$1
@@ -81,6 +95,16 @@ parse_options() {
   while [ $# -gt 0 ]; do
     option=$1
     case $option in
+    --[a-z]*=*) # as two words, where its first part is an option with a value
+      case ${option%%=*} in
+      --wheel | --wheelhouse | --extras | --model | --name | --source | --source-file | --config | --wait)
+        set -- "${option%%=*}" "${option#*=}" "${@:2}"
+        option=$1
+        ;;
+      esac
+      ;;
+    esac
+    case $option in
     --help | -h) usage && exit 0 ;;
     --no-start) start='' ;;
     --uninstall) uninstall=yes ;;
@@ -88,16 +112,20 @@ parse_options() {
     --until-eof) until_eof=yes ;;
     --wheel | --wheelhouse | --extras | --model | --name | --source | --source-file | --config | --wait)
       [ $# -ge 2 ] || die 2 "$option must be followed by a value; received none: type install.sh --help"
+      valued+=("$option")
+      show "$2"
       take "$option" "$2"
       shift
       ;;
-    *) die 2 "options must be among those of install.sh --help; received '$option'" ;;
+    *) show "$option" && die 2 "options must be among those of install.sh --help; received '$shown'" ;;
     esac
     shift
   done
   [ -z "$purge" ] || [ -n "$uninstall" ] || die 2 "--purge goes with --uninstall; received it alone: add --uninstall"
   [ -z "$uninstall" ] || [ -z "$named" ] || die 2 "--uninstall removes all services; received --name $name too:" \
     "leave it out, or for one of them type sudo systemctl disable --now edgecnn@$name"
+  [ -z "$uninstall" ] || [ ${#valued[@]} = 0 ] ||
+    die 2 "--uninstall goes with --purge only; received ${valued[*]} too: leave it out"
   [ -z "$config" ] || [ ${#sources[@]} = 0 ] ||
     die 2 "sources are named by --config or by --source; received both: leave one out"
 }
@@ -108,32 +136,55 @@ take() {
   --model) if [[ ! -e $2 && $2 =~ ^[a-z0-9_-]+$ ]]; then bundled=$2; else find_file "$@" && model=$file bundled=''; fi ;;
   --config) find_file "$@" && config=$file ;;
   --wheelhouse)
-    [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$2': name one"
+    [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$shown': name one"
     wheelhouse=$(readlink -f -- "$2")
     ;;
   --source)
-    [[ -n $2 && $2 != *$'\n'* ]] || die 2 "--source must be one line of text; received '$2': test:"
+    [[ $2 != *$'\n'* && $2 == *[![:space:]]* ]] || die 2 "--source must be one line of text; received '$shown': test:"
     sources+=("$2")
     ;;
-  --source-file) find_file "$@" && mapfile -t sources <"$file" ;;
+  --source-file) find_file "$@" && read_sources ;;
   --extras)
-    [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
+    [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$shown': cpu,video"
     extras=$(sorted_extras "$2")
     ;;
   --name)
     [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$ ]] || # no dot: edgecnn@door.socket is no service
-      die 2 "--name must be of letters, digits, and _ - after the first; received '$2': camera"
+      die 2 "--name must be letters, digits, _ and -, the first a letter or digit; received '$shown': $(valid_name)"
     name=$2 named=yes
     ;;
   --wait)
-    [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$2': 120"
+    [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$shown': 120"
     wait_s=$((10#$2))
     ;;
   esac
 }
 
+# A name that is like what was typed.
+valid_name() {
+  local made
+  made=$(LC_ALL=C tr -cs 'A-Za-z0-9_-' - <<<"${shown:0:64}")
+  while [[ $made == [-_]* ]]; do made=${made:1}; done
+  while [[ $made == *- ]]; do made=${made%-}; done
+  printf '%s' "${made:-camera}"
+}
+
+read_sources() {
+  local line lines before=${#sources[@]}
+  [ "$(stat -c %s -- "$file")" -le 65536 ] ||
+    die 3 "--source-file must be a text of at most 64 KB; received '$shown': name another file"
+  mapfile -t lines <"$file"
+  for line in "${lines[@]}"; do
+    line=${line#$'\xef\xbb\xbf'} # editors under Windows mark a file so, and its line ends
+    line=${line%$'\r'}
+    [[ $line =~ ^[[:space:]]*$ ]] || sources+=("$line")
+  done
+  [ ${#sources[@]} -gt "$before" ] ||
+    die 2 "--source-file must have a source in each line; received '$shown', which has none: write test: into it"
+}
+
 find_file() {
-  [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$2': check it"
+  [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$shown': check it"
   file=$(readlink -f -- "$2")
 }
 

@@ -80,8 +80,10 @@ class Order:
 
     def _check_words(self) -> None:
         if not _NAME.fullmatch(self.name):
-            rule = "must be of letters, digits, and _ - after the first"
-            raise UsageError(f"--name {rule}; received {self.name!r}: camera")
+            shown = hidden(self.name)
+            valid = re.sub("[^A-Za-z0-9_-]+", "-", shown[:64]).lstrip("-_").rstrip("-") or "camera"
+            rule = "must be letters, digits, _ and -, the first a letter or digit"
+            raise UsageError(f"--name {rule}; received {shown!r}: {valid}")
         if self.extras and not _EXTRAS.fullmatch(self.extras):
             raise UsageError(f"--extras must be names joined by commas; received {self.extras!r}: cpu,video")
 

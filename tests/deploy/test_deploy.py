@@ -23,6 +23,7 @@ from edgecnn_deploy.parcel import Parcel
 Connect: TypeAlias = Callable[[Device], Sshd]
 NEVER = "http://127.0.0.1:9/never"
 DEEP = "\n".join(["[" * 4000] * 10)
+NAME = "--name must be letters, digits, _ and -, the first a letter or digit; received"
 LIMITS = "--config must name a TOML file of at most 64 KB with lines of at most 4,096 characters"
 
 
@@ -245,7 +246,11 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--purge"], 2, "--purge goes with --uninstall"),
         (["MODEL", "door", "door"], 2, "each host must be named once; 'door' is named again"),
         (["MODEL", "--", "-oProxyCommand=touch x"], 2, "a host must be as ssh takes it"),
-        (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and _ - after the first"),
+        (["MODEL", "door", "--name", "my door"], 2, f"{NAME} 'my door': my-door"),
+        (["MODEL", "door", "--name", "../x-"], 2, f"{NAME} '../x-': x"),
+        (["MODEL", "door", "--name", "ä"], 2, f"{NAME} 'ä': camera"),
+        (["MODEL", "door", "--name", "rtsp://u:geheim@c/x"], 2, f"{NAME} 'rtsp:***@c/x': rtsp-c-x"),
+        (["door", "--uninstall", "--config", "x", "--extras", "cpu"], 2, "received --config --extras too: leave it"),
         (["MODEL", "door", "--source", "a\nb"], 2, "--source must be one line of text"),
         (["MODEL", "door", "--source", "a\udcff"], 2, "one line of text; received 'a\\udcff': test:"),
         (["MODEL", "door", "--source", " "], 2, "--source must be one line of text; received ' '"),

@@ -8,12 +8,14 @@ import signal
 import stat
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from device import CHECKOUT, INSTALL, Device, other_wheel, result_of, wheel_of
 
 NEVER = "http://127.0.0.1:9/never"
+BROKEN = {"no UTF-8": b"\xff\xfe", "deep": b"source = " + b"[" * 4000, "long": b"x" * 70_000}
 
 
 def test_a_model_becomes_a_service_that_labels_what_it_sees(
@@ -209,9 +211,7 @@ def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse:
     assert "# mine" not in place.read_text()
 
 
-@pytest.mark.parametrize(
-    "broken", [b"\xff\xfe", b"source = " + b"[" * 4000, b"x" * 70_000], ids=["bytes", "deep", "long"]
-)
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_configuration_gives_way_and_that_of_another_service_holds_up_nothing(
     installed: Device, wheelhouse: Path, models: dict[str, Path], broken: bytes
 ) -> None:
@@ -228,6 +228,19 @@ def test_a_broken_configuration_gives_way_and_that_of_another_service_holds_up_n
     finally:
         for path in others:
             path.unlink()
+
+
+def test_sources_of_a_file_and_of_the_command_line_are_joined_in_any_order(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sources").write_text("\ufefftest:?seed=1\r\ntest:?seed=2\n\n")
+    words = ["--wheelhouse", wheelhouse, f"--model={models['good']}", "--name=joined", "--no-start"]
+    file, one = f"--source-file={tmp_path / 'sources'}", "--source=test:?seed=3"
+    for order, seeds in (([file, one], [1, 2, 3]), ([one, file], [3, 1, 2])):
+        done = installed.install(*words, *order)
+        assert done.returncode == 0, done.stderr
+        made = tomllib.loads((installed.root / "etc/edgecnn/joined.toml").read_text())
+        assert made["source"] == [f"test:?seed={n}" for n in seeds]
 
 
 def test_many_sources_are_read_again(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:

@@ -107,9 +107,24 @@ def test_a_disk_without_room_is_told_before_anything_is_installed(
     assert "500 MB of free disk" in refused(device, 3, *words, "usb:0"), "with what reads videos"
 
 
-@pytest.mark.parametrize("name", ["../x", "-x", "a b", "", "a/b", "x" * 65, "ä", "x\ny", "door.service", "x.socket"])
-def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
-    assert "--name must be of letters, digits, and _ - after the first; received" in refused(device, 2, "--name", name)
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    {
+        "../x": "x",
+        "-x": "x",
+        "a b": "a-b",
+        "": "camera",
+        "a/b": "a-b",
+        "x" * 65: "x" * 64,
+        "ä": "camera",
+        "x\ny": "x-y",
+        "door.service": "door-service",
+        "my door ": "my-door",
+    }.items(),
+)
+def test_a_name_that_is_none_is_refused_and_one_like_it_proposed(device: Device, name: str, instead: str) -> None:
+    rule = "error: --name must be letters, digits, _ and -, the first a letter or digit; received"
+    assert refused(device, 2, "--name", name) == f"{rule} '{name.replace(chr(10), ' ')}': {instead}\n"
 
 
 @pytest.mark.parametrize(
@@ -124,16 +139,54 @@ def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
         (["--purge"], 2, "--purge goes with --uninstall"),
         (["--uninstall", "--name", "door"], 2, "removes all services; received --name door too: leave it out, or"),
         (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
+        (
+            ["--uninstall", "--model", "digits", "--wait=3"],
+            2,
+            "goes with --purge only; received --model --wait too: leave",
+        ),
+        (["--uninstall", f"--config={INSTALL}"], 2, "goes with --purge only; received --config too: leave it out"),
+        (["--source-file", "/dev/null"], 3, "--source-file must name a file that can be read; received '/dev/null'"),
+        (["--source-file", "EMPTY"], 2, "must have a source in each line; received 'EMPTY', which has none: write"),
+        (["--source=test:", "--source-file=EMPTY"], 2, "must have a source in each line; received 'EMPTY'"),
+        (["--source-file", "LARGE"], 3, "--source-file must be a text of at most 64 KB; received 'LARGE'"),
+        (["--purge=yes"], 2, "options must be among those of install.sh --help; received '--purge=yes'"),
+        (["--name="], 2, "the first a letter or digit; received '': camera"),
         (["--model", "no.onnx"], 3, "--model must name a file that can be read; received 'no.onnx'"),
         (["--source-file", "/no/such"], 3, "--source-file must name a file that can be read; received '/no/such'"),
         (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),
         (["--config", str(INSTALL), "--source", "pi"], 2, "sources are named by --config or by --source"),
     ],
 )
-def test_words_without_meaning_are_refused(device: Device, words: list[str], code: int, says: str) -> None:
+def test_words_without_meaning_are_refused(
+    device: Device, words: list[str], code: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("EMPTY").write_text("\ufeff\r\n \n")
+    Path("LARGE").write_text("test:\n" * 20_000)
     said = refused(device, code, *words)
     assert says in said
     assert said.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sourc=rtsp://u:geheim@cam/x"],
+        ["rtsp://u:geheim@cam/x"],
+        ["--name", "rtsp://u:geheim@cam/x"],
+        ["--model", "rtsp://u:geheim@cam/x"],
+        ["--config=rtsp://u:ge heim@cam/x"],
+        ["--extras", "rtsp://u:ge@heim\udcff@cam/x"],
+        ["--wait", "rtsp://u:ge'heim@cam/x"],
+        ["--source", "rtsp://u:geheim@cam/x\nusb:0"],
+        ["--source", "rtsp://u:ge\nheim@cam/x"],
+    ],
+)
+def test_a_password_is_not_shown_where_it_is_refused(device: Device, words: list[str]) -> None:
+    said = refused(device, 3 if words[0][:8] in ("--model", "--config") else 2, *words)
+    assert "rtsp://***@cam/x" in said
+    assert "ge" not in said.partition("received")[2]
+    assert "heim" not in said
 
 
 def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wheelhouse: Path) -> None:
