@@ -25,8 +25,8 @@ first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
 wheel='' wheelhouse='' extras='' model='' bundled='' name=camera named='' config='' wait_s=120
 sources=() valued=() start=yes uninstall='' purge='' until_eof=''
-scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
-places=() restarted=() active=()
+scratch='' made_user='' made_venv='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
+places=() restarted=() active=() absent=()
 
 usage() {
   cat <<'END'
@@ -258,7 +258,9 @@ lock() {
 }
 
 open_scratch() {
+  local one
   lock
+  for one in "$etc" "$opt/models" "$units/edgecnn@.service.d" "$opt"; do [ -e "$one" ] || absent+=("$one"); done
   mkdir -p -- "$opt"
   rm -rf -- "$opt"/.install.*
   scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
@@ -357,6 +359,9 @@ make_venv() {
   check_room
   say "installing edgecnn $version [$extras]: a minute or a few"
   rm -rf -- "${opt:?}/$venv"
+  made_venv=yes
+  mkdir -- "$opt/$venv"
+  : >"$opt/$venv/.whole.partial" # its mark, should nothing be able to end in order
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
     pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
@@ -452,12 +457,18 @@ prepare() {
   [ -z "$model" ] || put_file "$scratch/$name.onnx" "$opt/models/$name.onnx" 644
   [ -z "$instance" ] || put_file "$scratch/config.toml" "$etc/$name.toml" 640
   put_link "$venv" "$opt/venv"
-  if [ -e "$program" ] && [ ! -L "$program" ]; then
-    say "note: $program is a program of its own and stays; the service's is $opt/venv/bin/edgecnn"
-  else
+  if own_program; then
     put_link "$opt/venv/bin/edgecnn" "$program"
+  else
+    say "note: $program is a program of its own and stays; the service's is $opt/venv/bin/edgecnn"
   fi
   sync -f "$opt"
+}
+
+# Whether the program's name is free, or a link that leads to what install.sh has put there.
+own_program() {
+  [ -L "$program" ] || { [ ! -e "$program" ] && return; }
+  [[ $(readlink -- "$program") == "$opt"/* || $(readlink -m -- "$program") == "$(readlink -m -- "$opt")"/* ]]
 }
 
 switch_over() {
@@ -545,6 +556,7 @@ hopeless() {
 
 finish() {
   code=$?
+  local one
   trap '' HUP INT TERM
   set +e
   if [ "$code" -ge 128 ]; then
@@ -556,14 +568,14 @@ finish() {
   [ -z "$child" ] || { kill -- "-$child" && wait "$child"; } 2>/dev/null
   if [ "$code" != 0 ]; then
     [ -z "$switched" ] || go_back
-    [ -z "$scratch" ] || remove_unused
+    [ -z "$scratch" ] || remove_partial
+    [ -z "$made_venv" ] || [ "$(readlink -- "$opt/venv")" = "$venv" ] || rm -rf -- "${opt:?}/$venv"
     [ -z "$made_user" ] || userdel edgecnn
     printf 'state=%s\n' "$state"
   fi
   if [ -n "$scratch" ]; then
     rm -rf -- "$scratch"
-    rmdir "$opt/models" "$etc" "$units/edgecnn@.service.d" 2>/dev/null
-    [ -e "$opt/venv" ] || rmdir "$opt" 2>/dev/null
+    for one in "${absent[@]}"; do rmdir -- "$one" 2>/dev/null; done
   fi
   exit "$code"
 }
@@ -592,15 +604,20 @@ go_back() {
   done
 }
 
-# Files that were prepared and not put in place, and environments that no service uses.
-remove_unused() {
-  local one used
-  used=$(readlink -- "$opt/venv" || true)
-  for one in "$opt"/venv-*; do
-    [ "${one##*/}" = "$used" ] || rm -rf -- "$one"
-  done
+# Files that were prepared and not put in place.
+remove_partial() {
   rm -f -- "$opt"/.venv.partial "$opt"/models/.*.partial "$etc"/.*.partial "$units"/.edgecnn@*.partial \
     "$units"/edgecnn@.service.d/.*.partial "$(partial "$program")"
+}
+
+# Environments that install.sh has made, but for the one of a name. What else has a name like theirs is the user's.
+remove_venvs() {
+  local one
+  for one in "$opt"/venv-*; do
+    if [ "${one##*/}" != "$1" ] && [ ! -L "$one" ] && { [ -e "$one/.whole" ] || [ -e "$one/.whole.partial" ]; }; then
+      rm -rf -- "$one"
+    fi
+  done
 }
 
 report() {
@@ -655,36 +672,71 @@ install_all() {
   fi
   [ -z "$instance" ] || enable
   switched=''
-  [ -z "$start" ] || remove_unused
+  remove_partial
+  [ -z "$start" ] || remove_venvs "$venv"
   report
 }
 
 uninstall_all() {
   check_machine
+  lock # before it is looked at what is there: an installation that is at work makes more
   local one names=() link
   mapfile -t names < <(systemctl list-units --all --plain --no-legend --full 'edgecnn@*.service' 2>/dev/null |
     sed -n 's/^edgecnn@\(.*\)\.service .*/\1/p')
   for link in "$units"/*.wants/edgecnn@*.service; do
     [ ! -L "$link" ] || { one=${link##*/edgecnn@} && names+=("${one%.service}"); }
   done
-  lock
   state=unchanged
   [ ! -e "$opt/venv" ] && [ ! -e "$units/edgecnn@.service" ] || state=uninstalled
   for one in "${names[@]}"; do
     systemctl disable --now "edgecnn@$one" >/dev/null 2>&1 || say "note: edgecnn@$one could not be disabled"
   done
-  rm -rf -- "$opt"/venv "$opt"/venv-* "$opt"/.install.* "$units"/edgecnn@.service "$units"/edgecnn@.service.d
-  [ ! -L "$program" ] || rm -f -- "$program"
+  remove_venvs ''
+  remove_partial
+  rm -rf -- "$opt"/.install.*
+  [ ! -L "$opt/venv" ] || rm -f -- "$opt/venv"
+  rm -f -- "$units/edgecnn@.service" "$units/edgecnn@.service.d/backoff.conf"
+  rmdir -- "$units/edgecnn@.service.d" 2>/dev/null || true
+  ! own_program || rm -f -- "$program"
   [ -z "$start" ] || systemctl daemon-reload
   if [ -n "$purge" ]; then
-    rm -rf -- "$opt" "$etc" "$root/var/lib/edgecnn"
-    [ -n "$root" ] || ! id edgecnn >/dev/null 2>&1 || userdel edgecnn
-    say "edgecnn, its models, configurations and user are removed"
+    purge_all
   else
+    tell_kept "$program" "$opt"/venv* "$units/edgecnn@.service.d"
     rmdir -- "$opt" 2>/dev/null || true
     say "edgecnn is removed; models are still in $opt/models, configurations in $etc (--purge removes them)"
   fi
   printf 'state=%s\n' "$state"
+}
+
+# Models, configurations, and what services have written, also where a link leads to another disk.
+purge_all() {
+  local one files=("$etc"/*.toml) data=$root/var/lib/edgecnn
+  files+=("$opt"/models/*.onnx)
+  for one in "${files[@]##*/}"; do names+=("${one%.*}"); done
+  for one in "${names[@]}"; do
+    [[ ! $one =~ ^[A-Za-z0-9][A-Za-z0-9_-]*$ ]] || rm -rf -- "${data:?}/$one"
+  done
+  for one in "${files[@]}"; do [ -d "$one" ] || rm -f -- "$one"; done
+  [ -L "$data" ] || rm -rf -- "$data"
+  rmdir -- "$opt/models" "$opt" "$etc" 2>/dev/null || true
+  [ -n "$root" ] || ! id edgecnn >/dev/null 2>&1 || userdel edgecnn
+  tell_kept "$program" "$opt" "$etc" "$data" "$units/edgecnn@.service.d"
+  say "edgecnn, its models, configurations and user are removed"
+}
+
+# Of each place that is still there, why it stays.
+tell_kept() {
+  local one inside
+  for one in "$@"; do
+    if [ -d "$one" ]; then
+      mapfile -t inside < <(ls -A -- "$one/")
+      [ ! -L "$one" ] || say "note: $one is a link to $(readlink -- "$one"), and stays"
+      [ ${#inside[@]} = 0 ] || say "note: what install.sh has not put into $one stays there: ${inside[*]:0:9}"
+    elif [ -e "$one" ] || [ -L "$one" ]; then
+      say "note: $one is not of install.sh, and stays"
+    fi
+  done
 }
 
 trap finish EXIT

@@ -263,23 +263,6 @@ def test_a_password_in_a_source_is_told_to_nobody(
     assert not (installed.root / "etc/edgecnn/secret.toml").exists()
 
 
-def test_it_is_removed_but_for_what_is_the_users_and_then_that_too(
-    device: Device, wheelhouse: Path, models: dict[str, Path]
-) -> None:
-    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:", "--wait", 0]
-    assert device.install(*words).returncode == 0
-    stranger = device.root / "etc/systemd/system/other.service"
-    stranger.write_text("")
-    done = device.install("--uninstall")
-    assert (done.returncode, done.stdout) == (0, "state=uninstalled\n"), done.stderr
-    assert device.state("camera") == "inactive"
-    kept = {"opt/edgecnn/models/camera.onnx", "etc/edgecnn/camera.toml"}
-    assert set(device.files()) == kept | {"etc/systemd/system/other.service"}
-    assert device.install("--uninstall").stdout == "state=unchanged\n"
-    assert device.install("--uninstall", "--purge").returncode == 0
-    assert set(device.files()) == {"etc/systemd/system/other.service"}
-
-
 def test_the_default_wheel_is_the_one_beside_the_script(
     device: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
