@@ -82,7 +82,7 @@ die() {
 patiently() {
   local result=0
   set -m # a group of its own, to end with all that it starts
-  "$@" >"$scratch/log" 2>&1 </dev/null &
+  "$@" >"$scratch/log" 2>&1 </dev/null 3>&- 4>&- &
   child=$!
   set +m
   wait "$child" || result=$?
@@ -260,13 +260,40 @@ lock() {
 open_scratch() {
   local one
   lock
+  check_places
   for one in "$etc" "$opt/models" "$units/edgecnn@.service.d" "$opt"; do [ -e "$one" ] || absent+=("$one"); done
-  mkdir -p -- "$opt"
+  writes "$opt" mkdir -p -- "$opt"
   rm -rf -- "$opt"/.install.*
   scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
   chmod 755 "$scratch"
   export TMPDIR=$scratch # /tmp may be in memory, and small
 }
+
+# Where a folder goes there must be no file, and where a file goes no folder.
+check_places() {
+  local one files=("$units/edgecnn@.service" "$units/edgecnn@.service.d/backoff.conf")
+  [ -z "$instance" ] || files+=("$opt/models/$name.onnx" "$etc/$name.toml")
+  for one in "$opt" "$opt/models" "$etc" "$units" "$units/edgecnn@.service.d" "${program%/*}"; do
+    [ -d "$one" ] || { [ ! -e "$one" ] && [ ! -L "$one" ]; } ||
+      die 3 "$one must be a folder; there is a file, or a link that leads to none: sudo mv $one $one.old"
+  done
+  for one in "${files[@]}"; do
+    [ ! -d "$one" ] || [ -L "$one" ] || die 3 "$one must be a file; there is a folder: sudo mv $one $one.old"
+  done
+  [ -L "$opt/venv" ] || [ ! -e "$opt/venv" ] ||
+    die 3 "$opt/venv must be a link, which install.sh sets; there is another thing: sudo mv $opt/venv $opt/venv.old"
+}
+
+# Runs what writes below a folder; that there is no room is told as what it is.
+writes() {
+  local told
+  ! told=$("${@:2}" 2>&1) || return 0
+  case $told in *'No space left on device'* | *'Disk quota exceeded'*) no_room "$1" ;; esac
+  say "$told"
+  return 1
+}
+
+no_room() { die 3 "there must be room on the disk of $1; it is full: free some space (sudo apt clean), then start it again"; }
 
 # The configuration, in $scratch/config.toml; sets $needs to what its sources need: pi, video.
 make_config() {
@@ -274,15 +301,18 @@ make_config() {
   if [ -z "$config" ] && { [ ${#sources[@]} -gt 0 ] || [ ! -e "$given" ]; }; then
     [ ${#sources[@]} -gt 0 ] || sources=(pi)
     kind=sources given=$scratch/sources
-    (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
+    writes "$opt" put_lines "$given" "${sources[@]}"
   fi
-  (umask 077 && : >"$scratch/config.toml")
+  writes "$opt" put_lines "$scratch/config.toml"
   needs=$(from_wheel 'from edgecnn_deploy.settings import make; make()' "$kind" "$given" \
     "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
     code=$? died=yes
     exit "$code"
   }
 }
+
+# For root only.
+put_lines() { (umask 077 && printf '%s\n' "${@:2}" >"$1"); }
 
 # One environment serves all: what it has it keeps, and it gets what any configuration that is there needs.
 gather_extras() {
@@ -301,10 +331,11 @@ from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
 
 # The model of a name lies in the wheel.
 unpack_model() {
-  local names
+  local names told
   model=$scratch/.bundled.onnx
-  from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
-    "$bundled" >"$model" 2>/dev/null || {
+  told=$(from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
+    "$bundled" 2>&1 >"$model") || {
+    case $told in *'No space left on device'* | *'Disk quota exceeded'*) no_room "$opt" ;; esac
     names=$(from_wheel 'import re, zipfile
 print(*re.findall(r"edgecnn/models/(\S+)\.onnx", " ".join(zipfile.ZipFile(sys.argv[1]).namelist())), sep=", ")' "$wheel")
     die 3 "--model must name a file, or a model that comes with edgecnn; received '$bundled': name one of $names"
@@ -327,6 +358,8 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
+  ln -s -- "$(readlink -f -- "$wheel")" "$scratch/${wheel##*/}"
+  wheel=$scratch/${wheel##*/} # in a path of the user's may be what pip takes for a marker or an extra
   from_wheel 'from edgecnn_deploy.settings import others' 2>/dev/null ||
     die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
@@ -355,6 +388,7 @@ pip_failed() {
 }
 
 make_venv() {
+  local index=() remedy="check the network, or give --wheelhouse DIR"
   [ ! -e "$opt/$venv/.whole" ] || return 0
   check_room
   say "installing edgecnn $version [$extras]: a minute or a few"
@@ -363,8 +397,12 @@ make_venv() {
   mkdir -- "$opt/$venv"
   : >"$opt/$venv/.whole.partial" # its mark, should nothing be able to end in order
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
+  if [ -n "$wheelhouse" ]; then
+    ln -s -- "$wheelhouse" "$scratch/wheelhouse"
+    index=(--no-index --find-links "$scratch/wheelhouse") remedy="put into $wheelhouse what is told above"
+  fi
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
-    pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
+    pip_failed "the packages that edgecnn needs must be found; pip failed: $remedy"
   ! grep "does not provide the extra" "$scratch/log" >&2 ||
     die 2 "--extras must be among those of edgecnn, as told above; received '$extras': cpu,video"
   printf '%s\n' "$extras" >"$opt/$venv/.extras"
@@ -389,7 +427,7 @@ check_config() {
 # The new environment runs here, and the model computes here what it computed where it was exported.
 self_test() {
   local result=0
-  [ -z "$model" ] || install -m 644 -- "$model" "$scratch/$name.onnx"
+  [ -z "$model" ] || writes "$opt" install -m 644 -- "$model" "$scratch/$name.onnx"
   cd -- "$scratch"
   patiently as_user "$opt/$venv/bin/python" -I -c '
 import sys
@@ -432,16 +470,16 @@ make_user() {
 # Each prepares a file beside its place, and does nothing where the same is there.
 put_file() {
   ! cmp -s -- "$1" "$2" || return 0
-  mkdir -p -- "$(dirname -- "$2")"
-  install -m "$3" -- "$1" "$(partial "$2")"
+  writes "${2%/*}" mkdir -p -- "${2%/*}"
+  writes "${2%/*}" install -m "$3" -- "$1" "$(partial "$2")"
   [ "$3" != 640 ] || [ -n "$root" ] || chown root:edgecnn "$(partial "$2")"
   pending+=("$2")
 }
 
 put_link() {
   [ "$(readlink -- "$2" || true)" != "$1" ] || return 0
-  mkdir -p -- "$(dirname -- "$2")"
-  ln -sfn -- "$1" "$(partial "$2")"
+  writes "${2%/*}" mkdir -p -- "${2%/*}"
+  writes "${2%/*}" ln -sfn -- "$1" "$(partial "$2")"
   pending+=("$2")
 }
 
@@ -474,10 +512,10 @@ own_program() {
 switch_over() {
   local place
   for place in "${pending[@]}"; do
-    [[ ! -e $place && ! -L $place ]] || cp -a -- "$place" "$scratch/before.${#places[@]}"
+    [[ ! -e $place && ! -L $place ]] || writes "$opt" cp -a -- "$place" "$scratch/before.${#places[@]}"
     places+=("$place")
     switched=yes
-    mv -fT -- "$(partial "$place")" "$place"
+    writes "${place%/*}" mv -fT -- "$(partial "$place")" "$place"
   done
 }
 
@@ -556,11 +594,15 @@ hopeless() {
 
 finish() {
   code=$?
+  exec >&3 2>&4 # a signal may have come while either led elsewhere
   local one
   trap '' HUP INT TERM
   set +e
   if [ "$code" -ge 128 ]; then
     say "error: it must run to its end; it was cut off (signal $((code - 128))): start it again"
+  elif [ "$code" != 0 ] && [ -z "$died" ] && full; then
+    code=3
+    say "error: there must be room on the disk of $place; it is full: free some space (sudo apt clean), then start it again"
   elif [ "$code" != 0 ] && [ -z "$died" ]; then
     say "error: everything it does must succeed; a command failed, as told above: correct that, and start it again"
   fi
@@ -571,6 +613,7 @@ finish() {
     [ -z "$scratch" ] || remove_partial
     [ -z "$made_venv" ] || [ "$(readlink -- "$opt/venv")" = "$venv" ] || rm -rf -- "${opt:?}/$venv"
     [ -z "$made_user" ] || userdel edgecnn
+    [ "$state" = rolled-back ] || state=failed
     printf 'state=%s\n' "$state"
   fi
   if [ -n "$scratch" ]; then
@@ -578,6 +621,14 @@ finish() {
     for one in "${absent[@]}"; do rmdir -- "$one" 2>/dev/null; done
   fi
   exit "$code"
+}
+
+# Whether a disk that is written to has no room left; sets $place.
+full() {
+  for place in "$opt" "$etc" "$units"; do
+    [ ! -d "$place" ] || [ "$(df -Pk -- "$place" | awk 'NR == 2 { print int($(NF - 2)) }')" -gt 64 ] || return 0
+  done
+  return 1
 }
 
 go_back() {
@@ -641,12 +692,11 @@ report() {
 }
 
 install_all() {
-  needs='' index=() had_labels=() instance=''
+  needs='' had_labels=() instance=''
   [ -z "$model$bundled$config${sources[*]}" ] || instance=$name
   [ -z "$instance" ] || model=${model:-$opt/models/$name.onnx}
   [ -z "$instance" ] || [ -n "$bundled" ] || [ -f "$model" ] ||
     die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
-  [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
   check_machine
   open_scratch
   check_python
@@ -739,6 +789,9 @@ tell_kept() {
   done
 }
 
+true 2>/dev/null 3>&1 || exec >/dev/null
+true 3>&2 || exec 2>/dev/null
+exec 3>&1 4>&2
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -751,7 +804,7 @@ if [ -n "$until_eof" ]; then
   {
     while IFS= read -r _; do :; done
     kill -TERM "$$"
-  } <&0 >/dev/null 2>&1 &
+  } <&0 >/dev/null 2>&1 3>&1 4>&1 & # it must hold open nothing that ssh waits for
   watcher=$!
 fi
 exec </dev/null

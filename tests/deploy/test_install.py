@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -274,6 +275,52 @@ def test_the_default_wheel_is_the_one_beside_the_script(
     assert done.returncode == 3
     assert f"--wheel must be whole, and of this edgecnn or a newer one; {wheel_of(wheelhouse).name}" in done.stderr
     assert os.listdir(device.root / "opt") == []
+
+
+def test_packages_are_taken_from_a_folder_whose_path_pip_would_read_as_something_else(
+    device: Device, wheelhouse: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "a; b[c] 'd' #e%20@ä"
+    shutil.copytree(wheelhouse, odd)
+    (odd / "wheel;").mkdir()
+    wheel = wheel_of(odd).rename(odd / "wheel;" / wheel_of(odd).name)
+    done = device.install("--wheelhouse", odd, "--wheel", wheel, "--no-start")
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime"}), done.stderr
+    next(odd.glob("numpy-*.whl")).unlink()
+    done = device.install("--wheelhouse", odd, "--wheel", other_wheel(wheelhouse, tmp_path), "--no-start")
+    assert done.returncode == 3
+    assert "numpy" in done.stderr
+    assert f"must be found; pip failed: put into {odd} what is told above\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "when", "place", "state"),
+    [
+        ("install", "$* == *onnx.partial*", "opt/edgecnn/models", "failed"),
+        ("cp", "$* == *onnx*", "opt/edgecnn", "failed"),
+        ("mv", "$* == *.toml.partial*", "etc/edgecnn", "rolled-back"),
+        ("sync", "1", "opt/edgecnn", "failed"),
+    ],
+)
+def test_a_full_disk_is_told_as_that_and_what_was_there_stays(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], program: str, when: str, place: str, state: str
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--name", "room", "--no-start"]
+    assert installed.install(*words, "--model", models["good"], "--source", "test:").returncode == 0
+    before = installed.files()
+    full = f"echo \"{program}: 'x': No space left on device\" >&2; exit 1"
+    installed.tell(program, f'if [[ {when} ]]; then {full}; fi\nexec /usr/bin/{program} "$@"')
+    installed.tell("df", "echo Filesystem; echo /dev/root 900000 899990 10 99% /")
+    try:
+        done = installed.install(*words, "--model", models["better"], "--source", "test:?fps=1")
+    finally:
+        (installed.bin / program).unlink()
+        (installed.bin / "df").unlink()
+    assert (done.returncode, done.stdout) == (3, f"state={state}\n"), done.stderr
+    says = f"error: there must be room on the disk of {installed.root / place}; it is full: free some space (sudo apt"
+    assert says in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert installed.files() == before
 
 
 def extras_of(device: Device) -> set[str]:

@@ -108,6 +108,45 @@ def test_a_disk_without_room_is_told_before_anything_is_installed(
 
 
 @pytest.mark.parametrize(
+    ("place", "kind", "says"),
+    [
+        ("opt/edgecnn/models/door.onnx", "folder", "must be a file; there is a folder: sudo mv"),
+        ("etc/edgecnn/door.toml", "folder", "must be a file; there is a folder: sudo mv"),
+        ("etc/systemd/system/edgecnn@.service", "folder", "must be a file; there is a folder: sudo mv"),
+        ("opt/edgecnn/venv", "folder", "must be a link, which install.sh sets; there is another thing: sudo mv"),
+        ("opt/edgecnn", "file", "must be a folder; there is a file, or a link that leads to none: sudo mv"),
+        ("opt/edgecnn/models", "link", "must be a folder; there is a file, or a link that leads to none: sudo mv"),
+        ("etc/edgecnn", "file", "must be a folder; there is a file, or a link that leads to none: sudo mv"),
+    ],
+)
+def test_what_is_in_the_place_of_something_else_is_refused_and_stays(
+    device: Device, wheelhouse: Path, models: dict[str, Path], place: str, kind: str, says: str
+) -> None:
+    there = device.root / place
+    there.parent.mkdir(parents=True)
+    match kind:
+        case "folder":
+            there.mkdir()
+        case "file":
+            there.touch()
+        case "link":
+            there.symlink_to("/no/such/disk")
+    before = device.files()
+    done = device.install("--wheelhouse", wheelhouse, "--model", models["good"], "--name", "door", "--source", "test:")
+    assert (done.returncode, done.stdout, device.files()) == (3, "state=failed\n", before)
+    assert done.stderr == f"error: {there} {says} {there} {there}.old\n"
+    assert there.is_symlink() or there.exists()
+
+
+def test_one_that_is_cut_off_while_it_looks_into_a_wheel_says_so(device: Device, wheelhouse: Path) -> None:
+    python = (device.bin / "python3").read_text().splitlines()[-1]
+    device.tell("python3", f'[[ $* != *"import others "* ]] || kill -TERM $PPID\n{python}')
+    assert refused(device, 143, "--wheelhouse", wheelhouse) == (
+        "error: it must run to its end; it was cut off (signal 15): start it again\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "instead"),
     {
         "../x": "x",
