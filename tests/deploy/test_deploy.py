@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TypeAlias
 import pytest
 from command import Edgecnn
 from device import Device, Sshd
-from edgecnn_deploy.connection import deliver
+from edgecnn_deploy.connection import Stop, deliver
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.parcel import Parcel
 
@@ -180,7 +179,7 @@ def test_what_takes_too_long_is_stopped(device: Device, connect: Connect, tmp_pa
     host, told = Host.parse(server.host), list[str]()
     with (tmp_path / "parcel").open("w+b") as archive:
         parcel = Parcel(archive, "echo reached=yes; cat >/dev/null")
-        outcome = deliver(host, parcel, options, threading.Event(), most_s=1.5, tell=told.append)
+        outcome = deliver(host, parcel, options, Stop(), most_s=1.5, tell=told.append)
     rule = "it must be done within 2 s; it was not"
     assert outcome.error == f"{rule}; whether it went back is not known: deploy to it again"
 
