@@ -87,10 +87,12 @@ def check(path: Path) -> None:
     """Refuse a configuration that `edgecnn predict` would refuse; this takes edgecnn as it is installed.
 
     Raises:
-        UsageError: It has an unknown key, or a value that the flag of this name cannot have.
+        UsageError: It has an unknown key, or a value that the flag of this name cannot have; a source or a sink in it
+            is of no kind that there is.
     """
     from edgecnn.cli.config import check_config  # here: neither is there before edgecnn is installed
     from edgecnn.cli.predict import predict
+    from edgecnn_deploy import named
 
     if os.path.isfile(path):
         read(path)  # its limits come first: what is beyond them takes minutes to be looked at
@@ -98,6 +100,8 @@ def check(path: Path) -> None:
         check_config(path, predict)
     except RecursionError as error:
         raise _nested(str(path)) from error
+    settings = _settings(read(path), str(path))
+    named.check(_listed(settings, "source"), _listed(settings, "to"))
 
 
 def same(text: str, other: str) -> bool:
@@ -144,9 +148,14 @@ def _nested(where: str) -> UsageError:
 
 
 def _sources(settings: dict[str, object]) -> list[str]:
-    listed = settings.get("source")
-    listed = listed if isinstance(listed, list) else [listed]
-    return [one for one in listed if isinstance(one, str) and one] if all(listed) else []
+    listed = _listed(settings, "source")
+    return listed if all(listed) else []
+
+
+def _listed(settings: dict[str, object], key: str) -> list[str]:
+    """The texts of a key that takes one or a list of them."""
+    value = settings.get(key)
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _quoted(text: str) -> str:

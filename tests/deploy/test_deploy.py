@@ -238,6 +238,14 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
     [
         (["MODEL"], 2, "a device must be named behind the model"),
         (["digits"], 2, "a device must be named behind the model; received 'digits' only"),
+        (["pi@door.local", "letters"], 2, "behind 'pi@door.local': edgecnn deploy letters pi@door.local"),
+        (
+            ["pi@a", "b", "my model.onnx"],
+            2,
+            "before the devices; received 'my model.onnx' behind 'pi@a': edgecnn deploy 'my",
+        ),
+        (["MODEL", "door", "--source", "tset:"], 2, "the source 'tset:': a source must begin with one of exec, "),
+        (["MODEL", "door", "--config", "JSN"], 2, "the sink 'jsn:-': a sink must begin with one of csv, "),
         (["pi@door"], 2, "MODEL HOST; received 'pi@door' only: name the .onnx file, or one of digits, "),
         (["door", "--uninstall", "--name", "gate"], 2, "--uninstall removes all services; received --name gate too"),
         (["MODEL", "door", "other.onnx"], 2, "one model is deployed, named before the devices; received 'other.onnx'"),
@@ -296,8 +304,9 @@ def test_what_can_be_checked_here_is_refused_here(
     (tmp_path / "typo.toml").write_text("source = 'pi'\nmodle = 'x'\n")
     (tmp_path / "long.toml").write_text(f"{'a.' * 2048}a = 1\n")
     (tmp_path / "deep.toml").write_text(f"source = {DEEP}\n")
+    (tmp_path / "jsn.toml").write_text("source = 'pi'\nto = ['jsn:-']\n")
     named = {"MODEL": models["good"], "WRONG": models["wrong"]}
-    named |= {word.upper(): tmp_path / f"{word}.toml" for word in ("typo", "long", "deep")}
+    named |= {word.upper(): tmp_path / f"{word}.toml" for word in ("typo", "long", "deep", "jsn")}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err
     assert says in done.err

@@ -256,6 +256,12 @@ def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wh
         ("# x\n" * 20_000, 3, "of at most 64 KB with lines of at most 4,096 characters; received '/FOLDER/my.toml'"),
         ("source = 'test:'\n'rtsp://u:geheim@cam/x' = 1\n", 2, "received 'rtsp://***@cam/x'"),
         ("source = 'test:'\nmodle = 'x'\n", 2, "error: --config: keys must be among model, source, top, "),
+        ("source = 'tset:'\n", 2, "error: the source 'tset:': a source must begin with one of exec, file, "),
+        (
+            "source = 'test:'\nto = 'jsonl:-?only=chang'\n",
+            2,
+            "error: the sink 'jsonl:-?only=chang': only must be change",
+        ),
         ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
     ],
 )
