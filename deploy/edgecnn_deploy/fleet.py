@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
 from edgecnn.cli.streams import tell as tell_all
 from edgecnn_deploy.connection import GRACE_S, Outcome, Stop, check_ssh, deliver
@@ -14,6 +14,7 @@ from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.parcel import Parcel
 
 _MOST_S = 1800.0  # to send and install, before the first label is waited for: a slow card, a slow network
+_LOOK_S = 0.1
 _NOT_BEGUN = "all was stopped before it was begun; nothing was changed there: deploy to it again"
 
 
@@ -67,13 +68,18 @@ def deploy_all(
     hurried = contextlib.ExitStack()
     try:
         with ThreadPoolExecutor(jobs, thread_name_prefix="deploys") as pool:
+            work = [pool.submit(one, host) for host in hosts]
             try:
-                for done in as_completed([pool.submit(one, host) for host in hosts]):
+                for done in as_completed(work):
                     done.result()
             except (KeyboardInterrupt, OSError):
                 stop.asked.set()
                 hurried.enter_context(_hurried(stop))
                 tell_all(_stopping([host.typed for host in begun if host not in ended]))
+                while wait(
+                    work, _LOOK_S
+                ).not_done:  # a signal just before a wait without an end would be heard after it
+                    pass
                 raise
             finally:
                 stop.asked.set()
@@ -94,7 +100,7 @@ def _hurried(stop: Stop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     heeded = [number for number, handler in before.items() if callable(handler)]
 

@@ -293,7 +293,9 @@ writes() {
   return 1
 }
 
-no_room() { die 3 "there must be room on the disk of $1; it is full: free some space (sudo apt clean), then start it again"; }
+no_room() {
+  die 3 "there must be room on the disk of $1; it is full: free some space (sudo apt clean), then start it again"
+}
 
 # The configuration, in $scratch/config.toml; sets $needs to what its sources need: pi, video.
 make_config() {
@@ -333,8 +335,8 @@ from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
 unpack_model() {
   local names told
   model=$scratch/.bundled.onnx
-  told=$(from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
-    "$bundled" 2>&1 >"$model") || {
+  told=$(from_wheel 'import pkgutil
+sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' "$bundled" 2>&1 >"$model") || {
     case $told in *'No space left on device'* | *'Disk quota exceeded'*) no_room "$opt" ;; esac
     names=$(from_wheel 'import re, zipfile
 print(*re.findall(r"edgecnn/models/(\S+)\.onnx", " ".join(zipfile.ZipFile(sys.argv[1]).namelist())), sep=", ")' "$wheel")
@@ -601,8 +603,7 @@ finish() {
   if [ "$code" -ge 128 ]; then
     say "error: it must run to its end; it was cut off (signal $((code - 128))): start it again"
   elif [ "$code" != 0 ] && [ -z "$died" ] && full; then
-    code=3
-    say "error: there must be room on the disk of $place; it is full: free some space (sudo apt clean), then start it again"
+    (no_room "$place") || code=$?
   elif [ "$code" != 0 ] && [ -z "$died" ]; then
     say "error: everything it does must succeed; a command failed, as told above: correct that, and start it again"
   fi

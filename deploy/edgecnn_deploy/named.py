@@ -44,14 +44,13 @@ def _told_of(kind: str, uri: str, look: Callable[[str], None]) -> None:
 
 
 def _check_source(uri: str) -> None:
-    module, _, options = _plugin_of(uri)
+    options = _plugin_of(uri)[2]
     schemes = _schemes("edgecnn.sources")
     found = _SCHEME.match(uri)
     if found and found[1].lower() not in schemes and not os.path.lexists(uri):
         raise _unknown("source", found[1], schemes)
     View.of(options)
-    if getattr(module, "LIVE", False):
-        Policy.of(options)
+    Policy.of(options)
 
 
 def _check_sink(uri: str) -> None:

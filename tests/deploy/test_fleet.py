@@ -192,7 +192,7 @@ def test_where_nobody_reads_on_it_is_still_told_what_was_installed(
 def test_a_second_ctrl_c_waits_for_no_device_and_nothing_is_left_behind(
     tmp_path: Path, ssh: Ssh, sent: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssh(f"{FLEET}\nsleep 600")
+    ssh(f"{FLEET}\nexec sleep 60")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with begun(*sent, "door", "later", "--source", "rtsp://u:Geheim@x/y") as process:
