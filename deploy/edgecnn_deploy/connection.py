@@ -33,6 +33,10 @@ _LOOK_S = 0.1
 GRACE_S = 40.0  # for a device to go back to what it had
 
 _UNREACHED = (
+    (
+        "bad configuration option",
+        "ssh must know all of its configuration here; it does not: type `{ssh} true`, and correct the file it names",
+    ),
     ("could not resolve hostname", "its name must be known; here it is not: check it, or name its address"),
     (
         "connection refused",

@@ -274,8 +274,9 @@ check_places() {
   local one files=("$units/edgecnn@.service" "$units/edgecnn@.service.d/backoff.conf")
   [ -z "$instance" ] || files+=("$opt/models/$name.onnx" "$etc/$name.toml")
   for one in "$opt" "$opt/models" "$etc" "$units" "$units/edgecnn@.service.d" "${program%/*}"; do
-    [ -d "$one" ] || { [ ! -e "$one" ] && [ ! -L "$one" ]; } ||
-      die 3 "$one must be a folder; there is a file, or a link that leads to none: sudo mv $one $one.old"
+    [ ! -L "$one" ] || [ -e "$one" ] ||
+      die 3 "$one must be a folder; it is a link to $(readlink -- "$one"), which is not there: mount that, or sudo rm $one"
+    [ -d "$one" ] || [ ! -e "$one" ] || die 3 "$one must be a folder; there is a file: sudo mv $one $one.old"
   done
   for one in "${files[@]}"; do
     [ ! -d "$one" ] || [ -L "$one" ] || die 3 "$one must be a file; there is a folder: sudo mv $one $one.old"
