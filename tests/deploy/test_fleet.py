@@ -254,7 +254,7 @@ def test_a_temporary_folder_that_takes_no_more_is_named(
 def test_a_configuration_that_ssh_does_not_know_is_no_lost_connection(
     edgecnn: Edgecnn, ssh: Ssh, sent: list[object]
 ) -> None:
-    ssh("echo '/home/me/.ssh/config: line 3: Bad configuration option: foo' >&2; exit 255")
+    ssh("echo '.ssh/config: line 3: Bad configuration option: foo' >&2; exit 255")
     error = json.loads(edgecnn("deploy", *sent, "pi@door").out)["error"]
     assert error.startswith("ssh must know all of its configuration here; it does not: type `ssh pi@door true`")
 
