@@ -48,7 +48,8 @@ def deploy(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="edgecnn as a wheel. Unless given it is made from this checkout, or fetched from a package index.",
+            help="edgecnn as a wheel. Unless given it is made from this checkout, or fetched from a package index, "
+            "once edgecnn is on one.",
         ),
     ] = None,
     wheelhouse: Annotated[
@@ -105,6 +106,10 @@ def deploy(
         raise UsageError(
             f"--uninstall removes all services; received --name {name} too: leave it out, or there: {stop}"
         )
+    given = {"source": source, "config": config, "wheel": wheel, "wheelhouse": wheelhouse, "extras": extras}
+    ignored = [f"--{flag}" for flag, value in given.items() if value]
+    if removal and ignored:
+        raise UsageError(f"--uninstall goes with --purge only; received {' '.join(ignored)} too: leave it out")
     order = Order(
         model=model,
         hosts=hosts,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from edgecnn.errors import MissingProgramError
+from edgecnn.errors import MissingProgramError, UsageError, printable
 from edgecnn_deploy.heard import Heard
-from edgecnn_deploy.hosts import Host
+from edgecnn_deploy.hosts import Host, hidden
 from edgecnn_deploy.parcel import Parcel
 
 _OPTIONS = (
@@ -30,9 +30,13 @@ _OPTIONS = (
 _SSH_FAILED = 255
 _NOT_UNPACKED = 3  # where install.sh, which may end with it too, tells no state
 _LOOK_S = 0.1
-_GRACE_S = 40.0  # for a device to go back to what it had
+GRACE_S = 40.0  # for a device to go back to what it had
 
 _UNREACHED = (
+    (
+        "bad configuration option",
+        "ssh must know all of its configuration here; it does not: type `{ssh} true`, and correct the file it names",
+    ),
     ("could not resolve hostname", "its name must be known; here it is not: check it, or name its address"),
     (
         "connection refused",
@@ -79,24 +83,46 @@ class Outcome:
         return told if not self.error or told == "rolled-back" else "failed"
 
 
-def check_ssh() -> None:
-    """Try whether ssh starts.
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What ends deliveries from another thread.
+
+    Attributes:
+        asked: Set, devices that are at work go back to what they had, and are waited for.
+        at_once: Set besides, none is waited for.
+    """
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    at_once: threading.Event = field(default_factory=threading.Event)
+
+
+def check_ssh(options: Sequence[str]) -> None:
+    """Try whether ssh starts, and knows the options; no device is asked for that.
 
     Raises:
-        MissingProgramError: It does not.
+        MissingProgramError: It does not start.
+        UsageError: It does not take an option.
     """
     try:
         subprocess.run(["ssh", "-V"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
         rule = f"deploy needs ssh, which cannot be started: {error.strerror}"
         raise MissingProgramError(f"{rule}: sudo apt install openssh-client") from error
+    for option in options:
+        command = ["ssh", "-G", "-F", "none", "-o", option, "--", "localhost"]  # it prints what would hold, and ends
+        tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if tried.returncode != 0:
+            said = tried.stderr.decode("utf-8", "replace").strip().splitlines() or ["nothing"]
+            why = printable(hidden(said[0].rpartition("line 0: ")[2].rstrip(".")))
+            rule = f"--ssh-option must be as after ssh's -o; received {hidden(option)!r}, of which ssh says: {why}"
+            raise UsageError(f"{rule}: correct it")
 
 
 def deliver(
     host: Host,
     parcel: Parcel,
     options: Sequence[str],
-    stop: threading.Event,
+    stop: Stop,
     *,
     most_s: float,
     tell: Callable[[str], None],
@@ -134,9 +160,7 @@ def deliver(
     return Outcome(host, values, why, story)
 
 
-def _attend(
-    process: subprocess.Popen[bytes], parcel: Parcel, heard: Heard, stop: threading.Event, *, most_s: float
-) -> str:
+def _attend(process: subprocess.Popen[bytes], parcel: Parcel, heard: Heard, stop: Stop, *, most_s: float) -> str:
     """Feed ssh, hear what it tells, and end it where it is to stop: why it was stopped."""
     over, end, why = threading.Event(), time.monotonic() + most_s, ""
     feeder = threading.Thread(target=_feed, args=(process, parcel.archive, over), daemon=True)
@@ -146,11 +170,11 @@ def _attend(
         heard.listen(ended=ended)
         if ended:
             break
-        if not why and (stop.is_set() or time.monotonic() > end):
-            why = "it was stopped" if stop.is_set() else f"it must be done within {most_s:.0f} s; it was not"
+        if not why and (stop.asked.is_set() or time.monotonic() > end):
+            why = "it was stopped" if stop.asked.is_set() else f"it must be done within {most_s:.0f} s; it was not"
             over.set()
-            end = time.monotonic() + _GRACE_S
-        elif why and time.monotonic() > end:
+            end = time.monotonic() + GRACE_S
+        elif why and (stop.at_once.is_set() or time.monotonic() > end):
             process.kill()
         time.sleep(_LOOK_S)
     over.set()

@@ -24,15 +24,16 @@ in_wheel='import sys; sys.path.insert(0, sys.argv.pop(1))' # a wheel is an archi
 first_label='^(.+) ([01]\.[0-9]+)( \(unknown\))?; [0-9,.]+ label'
 
 wheel='' wheelhouse='' extras='' model='' bundled='' name=camera named='' config='' wait_s=120
-sources=() start=yes uninstall='' purge='' until_eof=''
-scratch='' made_user='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
-places=() restarted=() active=()
+sources=() valued=() start=yes uninstall='' purge='' until_eof=''
+scratch='' made_user='' made_venv='' died='' child='' watcher='' switched='' enabled='' state=failed code=0
+places=() restarted=() active=() absent=()
 
 usage() {
   cat <<'END'
 usage: sudo bash install.sh [OPTION]...
 
-  --wheel FILE       edgecnn as a wheel; unless given the one beside this script, else what a package index offers
+  --wheel FILE       edgecnn as a wheel; unless given the one beside this script, or fetched from a package index, once
+                     edgecnn is on one
   --wheelhouse DIR   take all packages from a folder of wheels, and ask no index
   --extras LIST      extras of edgecnn; unless given those that are there, or cpu, and video where a source of any
                      configuration in /etc/edgecnn is usb: or rtsp:
@@ -53,7 +54,20 @@ cannot be used; 4: the model is refused; 5: the first label did not come. After 
 END
 }
 
-say() { printf '%s\n' "$*" >&2 || true; }
+say() {
+  local LC_ALL=C rest=$* told='' # bytes: what is no UTF-8 may be in a password as well
+  while [[ $rest =~ ://[^[:space:]]*@ ]]; do
+    told+=${rest%%"${BASH_REMATCH[0]}"*}"://***@"
+    rest=${rest#*"${BASH_REMATCH[0]}"}
+  done
+  printf '%s\n' "$told$rest" >&2 || true
+}
+
+# What was typed, for a message: without user and password, which may have blanks in them and line ends.
+show() {
+  local secret='://*@' mask='://***@'
+  shown=${1//$secret/$mask}
+}
 
 die() {
   code=$1
@@ -68,7 +82,7 @@ die() {
 patiently() {
   local result=0
   set -m # a group of its own, to end with all that it starts
-  "$@" >"$scratch/log" 2>&1 </dev/null &
+  "$@" >"$scratch/log" 2>&1 </dev/null 3>&- 4>&- &
   child=$!
   set +m
   wait "$child" || result=$?
@@ -81,6 +95,16 @@ parse_options() {
   while [ $# -gt 0 ]; do
     option=$1
     case $option in
+    --[a-z]*=*) # as two words, where its first part is an option with a value
+      case ${option%%=*} in
+      --wheel | --wheelhouse | --extras | --model | --name | --source | --source-file | --config | --wait)
+        set -- "${option%%=*}" "${option#*=}" "${@:2}"
+        option=$1
+        ;;
+      esac
+      ;;
+    esac
+    case $option in
     --help | -h) usage && exit 0 ;;
     --no-start) start='' ;;
     --uninstall) uninstall=yes ;;
@@ -88,16 +112,20 @@ parse_options() {
     --until-eof) until_eof=yes ;;
     --wheel | --wheelhouse | --extras | --model | --name | --source | --source-file | --config | --wait)
       [ $# -ge 2 ] || die 2 "$option must be followed by a value; received none: type install.sh --help"
+      valued+=("$option")
+      show "$2"
       take "$option" "$2"
       shift
       ;;
-    *) die 2 "options must be among those of install.sh --help; received '$option'" ;;
+    *) show "$option" && die 2 "options must be among those of install.sh --help; received '$shown'" ;;
     esac
     shift
   done
   [ -z "$purge" ] || [ -n "$uninstall" ] || die 2 "--purge goes with --uninstall; received it alone: add --uninstall"
   [ -z "$uninstall" ] || [ -z "$named" ] || die 2 "--uninstall removes all services; received --name $name too:" \
     "leave it out, or for one of them type sudo systemctl disable --now edgecnn@$name"
+  [ -z "$uninstall" ] || [ ${#valued[@]} = 0 ] ||
+    die 2 "--uninstall goes with --purge only; received ${valued[*]} too: leave it out"
   [ -z "$config" ] || [ ${#sources[@]} = 0 ] ||
     die 2 "sources are named by --config or by --source; received both: leave one out"
 }
@@ -108,32 +136,55 @@ take() {
   --model) if [[ ! -e $2 && $2 =~ ^[a-z0-9_-]+$ ]]; then bundled=$2; else find_file "$@" && model=$file bundled=''; fi ;;
   --config) find_file "$@" && config=$file ;;
   --wheelhouse)
-    [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$2': name one"
+    [ -d "$2" ] || die 3 "--wheelhouse must be a folder of wheels; received '$shown': name one"
     wheelhouse=$(readlink -f -- "$2")
     ;;
   --source)
-    [[ -n $2 && $2 != *$'\n'* ]] || die 2 "--source must be one line of text; received '$2': test:"
+    [[ $2 != *$'\n'* && $2 == *[![:space:]]* ]] || die 2 "--source must be one line of text; received '$shown': test:"
     sources+=("$2")
     ;;
-  --source-file) find_file "$@" && mapfile -t sources <"$file" ;;
+  --source-file) find_file "$@" && read_sources ;;
   --extras)
-    [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$2': cpu,video"
+    [[ $2 =~ ^[a-z]+(,[a-z]+)*$ ]] || die 2 "--extras must be names joined by commas; received '$shown': cpu,video"
     extras=$(sorted_extras "$2")
     ;;
   --name)
     [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$ ]] || # no dot: edgecnn@door.socket is no service
-      die 2 "--name must be of letters, digits, and _ - after the first; received '$2': camera"
+      die 2 "--name must be letters, digits, _ and -, the first a letter or digit; received '$shown': $(valid_name)"
     name=$2 named=yes
     ;;
   --wait)
-    [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$2': 120"
+    [[ $2 =~ ^[0-9]{1,5}$ ]] || die 2 "--wait must be a whole number of seconds; received '$shown': 120"
     wait_s=$((10#$2))
     ;;
   esac
 }
 
+# A name that is like what was typed.
+valid_name() {
+  local made
+  made=$(LC_ALL=C tr -cs 'A-Za-z0-9_-' - <<<"${shown:0:64}")
+  while [[ $made == [-_]* ]]; do made=${made:1}; done
+  while [[ $made == *- ]]; do made=${made%-}; done
+  printf '%s' "${made:-camera}"
+}
+
+read_sources() {
+  local line lines before=${#sources[@]}
+  [ "$(stat -c %s -- "$file")" -le 65536 ] ||
+    die 3 "--source-file must be a text of at most 64 KB; received '$shown': name another file"
+  mapfile -t lines <"$file"
+  for line in "${lines[@]}"; do
+    line=${line#$'\xef\xbb\xbf'} # editors under Windows mark a file so, and its line ends
+    line=${line%$'\r'}
+    [[ $line =~ ^[[:space:]]*$ ]] || sources+=("$line")
+  done
+  [ ${#sources[@]} -gt "$before" ] ||
+    die 2 "--source-file must have a source in each line; received '$shown', which has none: write test: into it"
+}
+
 find_file() {
-  [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$2': check it"
+  [[ -f $2 && -r $2 ]] || die 3 "$1 must name a file that can be read; received '$shown': check it"
   file=$(readlink -f -- "$2")
 }
 
@@ -207,12 +258,44 @@ lock() {
 }
 
 open_scratch() {
+  local one
   lock
-  mkdir -p -- "$opt"
+  check_places
+  for one in "$etc" "$opt/models" "$units/edgecnn@.service.d" "$opt"; do [ -e "$one" ] || absent+=("$one"); done
+  writes "$opt" mkdir -p -- "$opt"
   rm -rf -- "$opt"/.install.*
   scratch=$(mktemp -d -- "$opt/.install.XXXXXX")
   chmod 755 "$scratch"
   export TMPDIR=$scratch # /tmp may be in memory, and small
+}
+
+# Where a folder goes there must be no file, and where a file goes no folder.
+check_places() {
+  local one files=("$units/edgecnn@.service" "$units/edgecnn@.service.d/backoff.conf")
+  [ -z "$instance" ] || files+=("$opt/models/$name.onnx" "$etc/$name.toml")
+  for one in "$opt" "$opt/models" "$etc" "$units" "$units/edgecnn@.service.d" "${program%/*}"; do
+    [ ! -L "$one" ] || [ -e "$one" ] ||
+      die 3 "$one must be a folder; it is a link to $(readlink -- "$one"), which is not there: mount that, or sudo rm $one"
+    [ -d "$one" ] || [ ! -e "$one" ] || die 3 "$one must be a folder; there is a file: sudo mv $one $one.old"
+  done
+  for one in "${files[@]}"; do
+    [ ! -d "$one" ] || [ -L "$one" ] || die 3 "$one must be a file; there is a folder: sudo mv $one $one.old"
+  done
+  [ -L "$opt/venv" ] || [ ! -e "$opt/venv" ] ||
+    die 3 "$opt/venv must be a link, which install.sh sets; there is another thing: sudo mv $opt/venv $opt/venv.old"
+}
+
+# Runs what writes below a folder; that there is no room is told as what it is.
+writes() {
+  local told
+  ! told=$("${@:2}" 2>&1) || return 0
+  case $told in *'No space left on device'* | *'Disk quota exceeded'*) no_room "$1" ;; esac
+  say "$told"
+  return 1
+}
+
+no_room() {
+  die 3 "there must be room on the disk of $1; it is full: free some space (sudo apt clean), then start it again"
 }
 
 # The configuration, in $scratch/config.toml; sets $needs to what its sources need: pi, video.
@@ -221,15 +304,18 @@ make_config() {
   if [ -z "$config" ] && { [ ${#sources[@]} -gt 0 ] || [ ! -e "$given" ]; }; then
     [ ${#sources[@]} -gt 0 ] || sources=(pi)
     kind=sources given=$scratch/sources
-    (umask 077 && printf '%s\n' "${sources[@]}" >"$given")
+    writes "$opt" put_lines "$given" "${sources[@]}"
   fi
-  (umask 077 && : >"$scratch/config.toml")
+  writes "$opt" put_lines "$scratch/config.toml"
   needs=$(from_wheel 'from edgecnn_deploy.settings import make; make()' "$kind" "$given" \
     "/opt/edgecnn/models/$name.onnx" "$etc/$name.toml" "$scratch/config.toml") || {
     code=$? died=yes
     exit "$code"
   }
 }
+
+# For root only.
+put_lines() { (umask 077 && printf '%s\n' "${@:2}" >"$1"); }
 
 # One environment serves all: what it has it keeps, and it gets what any configuration that is there needs.
 gather_extras() {
@@ -248,10 +334,11 @@ from_wheel() { "$python" -I -S -B -c "$in_wheel; $1" "$wheel" "${@:2}"; }
 
 # The model of a name lies in the wheel.
 unpack_model() {
-  local names
+  local names told
   model=$scratch/.bundled.onnx
-  from_wheel 'import pkgutil; sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' \
-    "$bundled" >"$model" 2>/dev/null || {
+  told=$(from_wheel 'import pkgutil
+sys.stdout.buffer.write(pkgutil.get_data("edgecnn", f"models/{sys.argv[1]}.onnx"))' "$bundled" 2>&1 >"$model") || {
+    case $told in *'No space left on device'* | *'Disk quota exceeded'*) no_room "$opt" ;; esac
     names=$(from_wheel 'import re, zipfile
 print(*re.findall(r"edgecnn/models/(\S+)\.onnx", " ".join(zipfile.ZipFile(sys.argv[1]).namelist())), sep=", ")' "$wheel")
     die 3 "--model must name a file, or a model that comes with edgecnn; received '$bundled': name one of $names"
@@ -274,6 +361,8 @@ find_wheel() {
   [[ ${wheel##*/} =~ ^edgecnn-([A-Za-z0-9.+_]+)-py3-none-any\.whl$ ]] ||
     die 3 "--wheel must be edgecnn-VERSION-py3-none-any.whl; received '${wheel##*/}': name the file as it was built"
   version=${BASH_REMATCH[1]}
+  ln -s -- "$(readlink -f -- "$wheel")" "$scratch/${wheel##*/}"
+  wheel=$scratch/${wheel##*/} # in a path of the user's may be what pip takes for a marker or an extra
   from_wheel 'from edgecnn_deploy.settings import others' 2>/dev/null ||
     die 3 "--wheel must be whole, and of this edgecnn or a newer one; ${wheel##*/} is not: build it again"
 }
@@ -302,13 +391,21 @@ pip_failed() {
 }
 
 make_venv() {
+  local index=() remedy="check the network, or give --wheelhouse DIR"
   [ ! -e "$opt/$venv/.whole" ] || return 0
   check_room
   say "installing edgecnn $version [$extras]: a minute or a few"
   rm -rf -- "${opt:?}/$venv"
+  made_venv=yes
+  mkdir -- "$opt/$venv"
+  : >"$opt/$venv/.whole.partial" # its mark, should nothing be able to end in order
   patiently "$python" -m venv "$opt/$venv" || pip_failed "a virtual environment must be made in $opt; that failed: see above"
+  if [ -n "$wheelhouse" ]; then
+    ln -s -- "$wheelhouse" "$scratch/wheelhouse"
+    index=(--no-index --find-links "$scratch/wheelhouse") remedy="put into $wheelhouse what is told above"
+  fi
   patiently "$opt/$venv/bin/pip" install "${index[@]}" --only-binary :all: "${wheel}[$extras]" ||
-    pip_failed "the packages that edgecnn needs must be found; pip failed: check the network, or give --wheelhouse DIR"
+    pip_failed "the packages that edgecnn needs must be found; pip failed: $remedy"
   ! grep "does not provide the extra" "$scratch/log" >&2 ||
     die 2 "--extras must be among those of edgecnn, as told above; received '$extras': cpu,video"
   printf '%s\n' "$extras" >"$opt/$venv/.extras"
@@ -333,7 +430,7 @@ check_config() {
 # The new environment runs here, and the model computes here what it computed where it was exported.
 self_test() {
   local result=0
-  [ -z "$model" ] || install -m 644 -- "$model" "$scratch/$name.onnx"
+  [ -z "$model" ] || writes "$opt" install -m 644 -- "$model" "$scratch/$name.onnx"
   cd -- "$scratch"
   patiently as_user "$opt/$venv/bin/python" -I -c '
 import sys
@@ -376,16 +473,16 @@ make_user() {
 # Each prepares a file beside its place, and does nothing where the same is there.
 put_file() {
   ! cmp -s -- "$1" "$2" || return 0
-  mkdir -p -- "$(dirname -- "$2")"
-  install -m "$3" -- "$1" "$(partial "$2")"
+  writes "${2%/*}" mkdir -p -- "${2%/*}"
+  writes "${2%/*}" install -m "$3" -- "$1" "$(partial "$2")"
   [ "$3" != 640 ] || [ -n "$root" ] || chown root:edgecnn "$(partial "$2")"
   pending+=("$2")
 }
 
 put_link() {
   [ "$(readlink -- "$2" || true)" != "$1" ] || return 0
-  mkdir -p -- "$(dirname -- "$2")"
-  ln -sfn -- "$1" "$(partial "$2")"
+  writes "${2%/*}" mkdir -p -- "${2%/*}"
+  writes "${2%/*}" ln -sfn -- "$1" "$(partial "$2")"
   pending+=("$2")
 }
 
@@ -401,21 +498,27 @@ prepare() {
   [ -z "$model" ] || put_file "$scratch/$name.onnx" "$opt/models/$name.onnx" 644
   [ -z "$instance" ] || put_file "$scratch/config.toml" "$etc/$name.toml" 640
   put_link "$venv" "$opt/venv"
-  if [ -e "$program" ] && [ ! -L "$program" ]; then
-    say "note: $program is a program of its own and stays; the service's is $opt/venv/bin/edgecnn"
-  else
+  if own_program; then
     put_link "$opt/venv/bin/edgecnn" "$program"
+  else
+    say "note: $program is a program of its own and stays; the service's is $opt/venv/bin/edgecnn"
   fi
   sync -f "$opt"
+}
+
+# Whether the program's name is free, or a link that leads to what install.sh has put there.
+own_program() {
+  [ -L "$program" ] || { [ ! -e "$program" ] && return; }
+  [[ $(readlink -- "$program") == "$opt"/* || $(readlink -m -- "$program") == "$(readlink -m -- "$opt")"/* ]]
 }
 
 switch_over() {
   local place
   for place in "${pending[@]}"; do
-    [[ ! -e $place && ! -L $place ]] || cp -a -- "$place" "$scratch/before.${#places[@]}"
+    [[ ! -e $place && ! -L $place ]] || writes "$opt" cp -a -- "$place" "$scratch/before.${#places[@]}"
     places+=("$place")
     switched=yes
-    mv -fT -- "$(partial "$place")" "$place"
+    writes "${place%/*}" mv -fT -- "$(partial "$place")" "$place"
   done
 }
 
@@ -494,10 +597,14 @@ hopeless() {
 
 finish() {
   code=$?
+  exec >&3 2>&4 # a signal may have come while either led elsewhere
+  local one
   trap '' HUP INT TERM
   set +e
   if [ "$code" -ge 128 ]; then
     say "error: it must run to its end; it was cut off (signal $((code - 128))): start it again"
+  elif [ "$code" != 0 ] && [ -z "$died" ] && full; then
+    (no_room "$place") || code=$?
   elif [ "$code" != 0 ] && [ -z "$died" ]; then
     say "error: everything it does must succeed; a command failed, as told above: correct that, and start it again"
   fi
@@ -505,16 +612,25 @@ finish() {
   [ -z "$child" ] || { kill -- "-$child" && wait "$child"; } 2>/dev/null
   if [ "$code" != 0 ]; then
     [ -z "$switched" ] || go_back
-    [ -z "$scratch" ] || remove_unused
+    [ -z "$scratch" ] || remove_partial
+    [ -z "$made_venv" ] || [ "$(readlink -- "$opt/venv")" = "$venv" ] || rm -rf -- "${opt:?}/$venv"
     [ -z "$made_user" ] || userdel edgecnn
+    [ "$state" = rolled-back ] || state=failed
     printf 'state=%s\n' "$state"
   fi
   if [ -n "$scratch" ]; then
     rm -rf -- "$scratch"
-    rmdir "$opt/models" "$etc" "$units/edgecnn@.service.d" 2>/dev/null
-    [ -e "$opt/venv" ] || rmdir "$opt" 2>/dev/null
+    for one in "${absent[@]}"; do rmdir -- "$one" 2>/dev/null; done
   fi
   exit "$code"
+}
+
+# Whether a disk that is written to has no room left; sets $place.
+full() {
+  for place in "$opt" "$etc" "$units"; do
+    [ ! -d "$place" ] || [ "$(df -Pk -- "$place" | awk 'NR == 2 { print int($(NF - 2)) }')" -gt 64 ] || return 0
+  done
+  return 1
 }
 
 go_back() {
@@ -541,15 +657,20 @@ go_back() {
   done
 }
 
-# Files that were prepared and not put in place, and environments that no service uses.
-remove_unused() {
-  local one used
-  used=$(readlink -- "$opt/venv" || true)
-  for one in "$opt"/venv-*; do
-    [ "${one##*/}" = "$used" ] || rm -rf -- "$one"
-  done
+# Files that were prepared and not put in place.
+remove_partial() {
   rm -f -- "$opt"/.venv.partial "$opt"/models/.*.partial "$etc"/.*.partial "$units"/.edgecnn@*.partial \
     "$units"/edgecnn@.service.d/.*.partial "$(partial "$program")"
+}
+
+# Environments that install.sh has made, but for the one of a name. What else has a name like theirs is the user's.
+remove_venvs() {
+  local one
+  for one in "$opt"/venv-*; do
+    if [ "${one##*/}" != "$1" ] && [ ! -L "$one" ] && { [ -e "$one/.whole" ] || [ -e "$one/.whole.partial" ]; }; then
+      rm -rf -- "$one"
+    fi
+  done
 }
 
 report() {
@@ -573,12 +694,11 @@ report() {
 }
 
 install_all() {
-  needs='' index=() had_labels=() instance=''
+  needs='' had_labels=() instance=''
   [ -z "$model$bundled$config${sources[*]}" ] || instance=$name
   [ -z "$instance" ] || model=${model:-$opt/models/$name.onnx}
   [ -z "$instance" ] || [ -n "$bundled" ] || [ -f "$model" ] ||
     die 2 "--model must name the .onnx file of a new service; received none, and there is no $opt/models/$name.onnx"
-  [ -z "$wheelhouse" ] || index=(--no-index --find-links "$wheelhouse")
   check_machine
   open_scratch
   check_python
@@ -604,38 +724,76 @@ install_all() {
   fi
   [ -z "$instance" ] || enable
   switched=''
-  [ -z "$start" ] || remove_unused
+  remove_partial
+  [ -z "$start" ] || remove_venvs "$venv"
   report
 }
 
 uninstall_all() {
   check_machine
+  lock # before it is looked at what is there: an installation that is at work makes more
   local one names=() link
   mapfile -t names < <(systemctl list-units --all --plain --no-legend --full 'edgecnn@*.service' 2>/dev/null |
     sed -n 's/^edgecnn@\(.*\)\.service .*/\1/p')
   for link in "$units"/*.wants/edgecnn@*.service; do
     [ ! -L "$link" ] || { one=${link##*/edgecnn@} && names+=("${one%.service}"); }
   done
-  lock
   state=unchanged
   [ ! -e "$opt/venv" ] && [ ! -e "$units/edgecnn@.service" ] || state=uninstalled
   for one in "${names[@]}"; do
     systemctl disable --now "edgecnn@$one" >/dev/null 2>&1 || say "note: edgecnn@$one could not be disabled"
   done
-  rm -rf -- "$opt"/venv "$opt"/venv-* "$opt"/.install.* "$units"/edgecnn@.service "$units"/edgecnn@.service.d
-  [ ! -L "$program" ] || rm -f -- "$program"
+  remove_venvs ''
+  remove_partial
+  rm -rf -- "$opt"/.install.*
+  [ ! -L "$opt/venv" ] || rm -f -- "$opt/venv"
+  rm -f -- "$units/edgecnn@.service" "$units/edgecnn@.service.d/backoff.conf"
+  rmdir -- "$units/edgecnn@.service.d" 2>/dev/null || true
+  ! own_program || rm -f -- "$program"
   [ -z "$start" ] || systemctl daemon-reload
   if [ -n "$purge" ]; then
-    rm -rf -- "$opt" "$etc" "$root/var/lib/edgecnn"
-    [ -n "$root" ] || ! id edgecnn >/dev/null 2>&1 || userdel edgecnn
-    say "edgecnn, its models, configurations and user are removed"
+    purge_all
   else
+    tell_kept "$program" "$opt"/venv* "$units/edgecnn@.service.d"
     rmdir -- "$opt" 2>/dev/null || true
     say "edgecnn is removed; models are still in $opt/models, configurations in $etc (--purge removes them)"
   fi
   printf 'state=%s\n' "$state"
 }
 
+# Models, configurations, and what services have written, also where a link leads to another disk.
+purge_all() {
+  local one files=("$etc"/*.toml) data=$root/var/lib/edgecnn
+  files+=("$opt"/models/*.onnx)
+  for one in "${files[@]##*/}"; do names+=("${one%.*}"); done
+  for one in "${names[@]}"; do
+    [[ ! $one =~ ^[A-Za-z0-9][A-Za-z0-9_-]*$ ]] || rm -rf -- "${data:?}/$one"
+  done
+  for one in "${files[@]}"; do [ -d "$one" ] || rm -f -- "$one"; done
+  [ -L "$data" ] || rm -rf -- "$data"
+  rmdir -- "$opt/models" "$opt" "$etc" 2>/dev/null || true
+  [ -n "$root" ] || ! id edgecnn >/dev/null 2>&1 || userdel edgecnn
+  tell_kept "$program" "$opt" "$etc" "$data" "$units/edgecnn@.service.d"
+  say "edgecnn, its models, configurations and user are removed"
+}
+
+# Of each place that is still there, why it stays.
+tell_kept() {
+  local one inside
+  for one in "$@"; do
+    if [ -d "$one" ]; then
+      mapfile -t inside < <(ls -A -- "$one/")
+      [ ! -L "$one" ] || say "note: $one is a link to $(readlink -- "$one"), and stays"
+      [ ${#inside[@]} = 0 ] || say "note: what install.sh has not put into $one stays there: ${inside[*]:0:9}"
+    elif [ -e "$one" ] || [ -L "$one" ]; then
+      say "note: $one is not of install.sh, and stays"
+    fi
+  done
+}
+
+true 2>/dev/null 3>&1 || exec >/dev/null
+true 3>&2 || exec 2>/dev/null
+exec 3>&1 4>&2
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -648,7 +806,7 @@ if [ -n "$until_eof" ]; then
   {
     while IFS= read -r _; do :; done
     kill -TERM "$$"
-  } <&0 >/dev/null 2>&1 &
+  } <&0 >/dev/null 2>&1 3>&1 4>&1 & # it must hold open nothing that ssh waits for
   watcher=$!
 fi
 exec </dev/null

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import IO
 
 from edgecnn import bundled, plugins
 from edgecnn.errors import MissingExtraError, ModelError, SourceError, UsageError
-from edgecnn_deploy import settings
+from edgecnn_deploy import named, settings
 from edgecnn_deploy.hosts import Host, hidden, parse_hosts
 from edgecnn_deploy.parcel import Parcel
 from edgecnn_deploy.wheels import choose_wheel
@@ -80,8 +82,10 @@ class Order:
 
     def _check_words(self) -> None:
         if not _NAME.fullmatch(self.name):
-            rule = "must be of letters, digits, and _ - after the first"
-            raise UsageError(f"--name {rule}; received {self.name!r}: camera")
+            shown = hidden(self.name)
+            valid = re.sub("[^A-Za-z0-9_-]+", "-", shown[:64]).lstrip("-_").rstrip("-") or "camera"
+            rule = "must be letters, digits, _ and -, the first a letter or digit"
+            raise UsageError(f"--name {rule}; received {shown!r}: {valid}")
         if self.extras and not _EXTRAS.fullmatch(self.extras):
             raise UsageError(f"--extras must be names joined by commas; received {self.extras!r}: cpu,video")
 
@@ -89,9 +93,9 @@ class Order:
         """The configuration or the sources, in a file: a password must not come into a list of processes."""
         if self.config is not None and self.sources:
             raise UsageError("sources are named by --config or by --source; received both: leave one out")
-        if any(len(one.splitlines()) != 1 or one != one.encode("utf-8", "replace").decode() for one in self.sources):
-            rule = "--source must be one line of text"
-            raise UsageError(f"{rule}; received an empty one, several, or bytes that are no UTF-8: test:")
+        for one in self.sources:
+            settings.check_source(one)
+        named.check(self.sources, ())
         if self.config is None:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"
@@ -123,6 +127,7 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
     """
     if "--purge" in removal and "--uninstall" not in removal:
         raise UsageError("--purge goes with --uninstall; received it alone: add --uninstall")
+    _refuse_swapped(words if not removal else ())
     model = None if removal else Path(words[0])
     hosts = words if removal else words[1:]
     misplaced = next((word for word in hosts if word.lower().endswith(".onnx")), None)
@@ -131,7 +136,7 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
             "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
         )
         raise UsageError(f"{rule}; received {hidden(misplaced)!r}: leave it out")
-    if not hosts and (words[0].lower().endswith(".onnx") or words[0] in bundled.names()):
+    if not hosts and _is_model(words[0]):
         raise UsageError(
             f"a device must be named behind the model; received {hidden(words[0])!r} only: add pi@raspberrypi"
         )
@@ -141,6 +146,20 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
             f"{rule}; received {hidden(words[0])!r} only: name the .onnx file, or one of {', '.join(bundled.names())}"
         )
     return model, parse_hosts(hosts)
+
+
+def _is_model(word: str) -> bool:
+    return word.lower().endswith(".onnx") or word in bundled.names()
+
+
+def _refuse_swapped(words: Sequence[str]) -> None:
+    """Raise where a model stands behind devices, and none before them."""
+    meant = next((word for word in words if _is_model(word)), None)
+    if meant is None or words[0] == meant or os.path.exists(words[0]):
+        return
+    others = [hidden(word) for word in words if word is not meant]
+    rule = f"the model must stand before the devices; received {hidden(meant)!r} behind {others[0]!r}"
+    raise UsageError(f"{rule}: edgecnn deploy {shlex.join([hidden(meant), *others])}")
 
 
 def checked_model(model: Path, tell: Callable[[str], None]) -> Path:

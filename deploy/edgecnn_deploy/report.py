@@ -87,9 +87,9 @@ def _packed(order: Order) -> Iterator[Parcel]:
     """An order in a file without a name: whatever ends this program, nobody reads the passwords in it later."""
     try:
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-"))
             archive = stack.enter_context(tempfile.TemporaryFile())
-            parcel = order.pack(Path(scratch), archive, tell)
+            with tempfile.TemporaryDirectory(prefix="edgecnn-") as scratch:  # gone before the first device is at work
+                parcel = order.pack(Path(scratch), archive, tell)
             kept = stack.pop_all()
     except OSError as error:
         full = os.strerror(errno.ENOSPC)  # what pip and shutil tell has it in the text only

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,15 @@ from typing import TypeAlias
 import pytest
 from command import Edgecnn
 from device import Device, Sshd
-from edgecnn_deploy.connection import deliver
+from edgecnn_deploy.connection import Stop, deliver
 from edgecnn_deploy.hosts import Host
 from edgecnn_deploy.parcel import Parcel
 
 Connect: TypeAlias = Callable[[Device], Sshd]
 NEVER = "http://127.0.0.1:9/never"
+DEEP = "\n".join(["[" * 4000] * 10)
+NAME = "--name must be letters, digits, _ and -, the first a letter or digit; received"
+LIMITS = "--config must name a TOML file of at most 64 KB with lines of at most 4,096 characters"
 
 
 def deploy(*words: object, input: str = "") -> subprocess.CompletedProcess[str]:
@@ -177,7 +179,7 @@ def test_what_takes_too_long_is_stopped(device: Device, connect: Connect, tmp_pa
     host, told = Host.parse(server.host), list[str]()
     with (tmp_path / "parcel").open("w+b") as archive:
         parcel = Parcel(archive, "echo reached=yes; cat >/dev/null")
-        outcome = deliver(host, parcel, options, threading.Event(), most_s=1.5, tell=told.append)
+        outcome = deliver(host, parcel, options, Stop(), most_s=1.5, tell=told.append)
     rule = "it must be done within 2 s; it was not"
     assert outcome.error == f"{rule}; whether it went back is not known: deploy to it again"
 
@@ -236,6 +238,14 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
     [
         (["MODEL"], 2, "a device must be named behind the model"),
         (["digits"], 2, "a device must be named behind the model; received 'digits' only"),
+        (["pi@door.local", "letters"], 2, "behind 'pi@door.local': edgecnn deploy letters pi@door.local"),
+        (
+            ["pi@a", "b", "my model.onnx"],
+            2,
+            "before the devices; received 'my model.onnx' behind 'pi@a': edgecnn deploy 'my",
+        ),
+        (["MODEL", "door", "--source", "tset:"], 2, "the source 'tset:': a source must begin with one of exec, "),
+        (["MODEL", "door", "--config", "JSN"], 2, "the sink 'jsn:-': a sink must begin with one of csv, "),
         (["pi@door"], 2, "MODEL HOST; received 'pi@door' only: name the .onnx file, or one of digits, "),
         (["door", "--uninstall", "--name", "gate"], 2, "--uninstall removes all services; received --name gate too"),
         (["MODEL", "door", "other.onnx"], 2, "one model is deployed, named before the devices; received 'other.onnx'"),
@@ -243,9 +253,17 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--purge"], 2, "--purge goes with --uninstall"),
         (["MODEL", "door", "door"], 2, "each host must be named once; 'door' is named again"),
         (["MODEL", "--", "-oProxyCommand=touch x"], 2, "a host must be as ssh takes it"),
-        (["MODEL", "door", "--name", "../x"], 2, "--name must be of letters, digits, and _ - after the first"),
+        (["MODEL", "door", "--name", "my door"], 2, f"{NAME} 'my door': my-door"),
+        (["MODEL", "door", "--name", "../x-"], 2, f"{NAME} '../x-': x"),
+        (["MODEL", "door", "--name", "ä"], 2, f"{NAME} 'ä': camera"),
+        (["MODEL", "door", "--name", "rtsp://u:geheim@c/x"], 2, f"{NAME} 'rtsp:***@c/x': rtsp-c-x"),
+        (["door", "--uninstall", "--config", "x", "--extras", "cpu"], 2, "received --config --extras too: leave it"),
         (["MODEL", "door", "--source", "a\nb"], 2, "--source must be one line of text"),
-        (["MODEL", "door", "--source", "a\udcff"], 2, "several, or bytes that are no UTF-8: test:"),
+        (["MODEL", "door", "--source", "a\udcff"], 2, "one line of text; received 'a\\udcff': test:"),
+        (["MODEL", "door", "--source", " "], 2, "--source must be one line of text; received ' '"),
+        (["MODEL", "door", "--source", "a\u2028b"], 2, "--source must be one line of text; received 'a\\u2028b'"),
+        (["MODEL", "door", "--source", "rtsp://u:ge\nheim@c/x"], 2, "received 'rtsp://***@c/x': test:"),
+        (["MODEL", "door", "--source", "x" * 5000], 2, "--source must be at most 2,000 characters; received 5,000"),
         (["MODEL", "door", "--ssh-option", ""], 2, "--ssh-option must be as after ssh's -o; received an empty one"),
         (["MODEL", "door", "--extras", "cpu;id"], 2, "--extras must be names joined by commas"),
         (["MODEL", "door", "--wheel", "no.whl"], 3, "--wheel must name a file; received 'no.whl'"),
@@ -253,7 +271,9 @@ def test_a_host_that_nobody_knows_is_said(wheelhouse: Path, models: dict[str, Pa
         (["MODEL", "door", "--config", "no.toml"], 3, "--config must name a file that can be read; 'no.toml'"),
         (["MODEL", "door", "--config", "pipe.whl"], 3, "--config must name a TOML file; 'pipe.whl' is none"),
         (["MODEL", "door", "--config", "/dev/zero"], 3, "--config must name a TOML file; '/dev/zero' is none"),
-        (["MODEL", "door", "--config", "large"], 3, "--config must name a TOML file of at most 1 MB; received 'large'"),
+        (["MODEL", "door", "--config", "large"], 3, LIMITS),
+        (["MODEL", "door", "--config", "LONG"], 3, LIMITS),
+        (["MODEL", "door", "--config", "DEEP"], 2, "the configuration must not be nested so deeply; received"),
         (["MODEL", "door", "--wheelhouse", "nope"], 3, "--wheelhouse must be a folder of wheels; 'nope' holds none"),
         (["MODEL", "door", "--wheelhouse", "."], 3, "names they were built with; 'pipe.whl' is none: take it out"),
         (["MODEL", "door", "--wheelhouse", "odd"], 3, "names they were built with; 'a\\nb.whl' is none: take it out"),
@@ -282,7 +302,11 @@ def test_what_can_be_checked_here_is_refused_here(
     with Path("large").open("wb") as large:
         large.truncate((1 << 20) + 1)
     (tmp_path / "typo.toml").write_text("source = 'pi'\nmodle = 'x'\n")
-    named = {"MODEL": models["good"], "WRONG": models["wrong"], "TYPO": tmp_path / "typo.toml"}
+    (tmp_path / "long.toml").write_text(f"{'a.' * 2048}a = 1\n")
+    (tmp_path / "deep.toml").write_text(f"source = {DEEP}\n")
+    (tmp_path / "jsn.toml").write_text("source = 'pi'\nto = ['jsn:-']\n")
+    named = {"MODEL": models["good"], "WRONG": models["wrong"]}
+    named |= {word.upper(): tmp_path / f"{word}.toml" for word in ("typo", "long", "deep", "jsn")}
     done = edgecnn("deploy", *(named.get(word, word) for word in words))
     assert (done.code, done.out) == (code, ""), done.err
     assert says in done.err

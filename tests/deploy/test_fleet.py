@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,23 +189,50 @@ def test_where_nobody_reads_on_it_is_still_told_what_was_installed(
 
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")
-def test_no_file_holds_a_password_while_it_works_or_after_a_second_ctrl_c(
+def test_a_second_ctrl_c_waits_for_no_device_and_nothing_is_left_behind(
     tmp_path: Path, ssh: Ssh, sent: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssh(f"{FLEET}\nsleep 60")
+    ssh(f"{FLEET}\nexec sleep 60")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    with begun(*sent, "door", "--source", "rtsp://u:Geheim@x/y") as process:
+    with begun(*sent, "door", "later", "--source", "rtsp://u:Geheim@x/y") as process:
         await_file(tmp_path / "door.begun")
-        files = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+        left = os.listdir(tmp_path / "tmp")  # a password in a file, while it works
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        while "stopping" not in process.stderr.readline():
+        while "stopping" not in (told := process.stderr.readline()):
             pass
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    files += [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
-    assert (process.returncode, files) == (-signal.SIGINT, [])
+        out, err = process.communicate(timeout=30)  # before the 40 s that are told
+    assert told.endswith("; waiting up to 40 s for door; Ctrl-C again ends at once\n")
+    assert (process.returncode, left + os.listdir(tmp_path / "tmp")) == (130, [])
+    records = {line["host"]: line["error"] for line in map(json.loads, out.splitlines())}
+    assert records.keys() == {"door", "later"}
+    assert records["door"] == "it was stopped; nothing was changed there"
+    assert err.splitlines()[-1] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("Foo=bar", "received 'Foo=bar', of which ssh says: Bad configuration option: foo: correct it"),
+        ("Port=none", "received 'Port=none', of which ssh says: Bad port 'none': correct it"),
+        ("ProxyJump=u:geheim@", "--ssh-option must be as after ssh's -o; received 'ProxyJump=u:***@'"),
+    ],
+)
+def test_an_option_that_ssh_does_not_take_is_told_once_and_no_device_is_tried(
+    edgecnn: Edgecnn, ssh: Ssh, tmp_path: Path, sent: list[object], option: str, says: str
+) -> None:
+    real = shutil.which("ssh", path="/usr/bin")
+    if real is None:
+        pytest.skip("needs openssh-client")
+    ssh(f'[ "$1" = -G ] && exec {real} "$@"\n{FLEET}')
+    done = edgecnn("deploy", *sent, "door", "shed", "--ssh-option", "ConnectTimeout=5", "--ssh-option", option)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert "geheim" not in done.err
+    assert not (tmp_path / "door.begun").exists()
+    assert edgecnn("deploy", *sent, "well", "--ssh-option", "IdentityFile=x").code == 0
 
 
 def test_a_temporary_folder_that_takes_no_more_is_named(
@@ -221,6 +249,14 @@ def test_a_temporary_folder_that_takes_no_more_is_named(
     rule = f"temporary files must be written to deploy; File too large in {tmp_path / 'tmp'}"
     assert f"error: {rule}: free some space, or set TMPDIR to a folder on a larger disk" in err
     assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_a_configuration_that_ssh_does_not_know_is_no_lost_connection(
+    edgecnn: Edgecnn, ssh: Ssh, sent: list[object]
+) -> None:
+    ssh("echo '.ssh/config: line 3: Bad configuration option: foo' >&2; exit 255")
+    error = json.loads(edgecnn("deploy", *sent, "pi@door").out)["error"]
+    assert error.startswith("ssh must know all of its configuration here; it does not: type `ssh pi@door true`")
 
 
 @pytest.mark.parametrize("kind", ["none", "folder", "not executable", "garbage"])

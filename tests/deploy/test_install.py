@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from device import CHECKOUT, INSTALL, Device, other_wheel, result_of, wheel_of
 
 NEVER = "http://127.0.0.1:9/never"
+BROKEN = {"no UTF-8": b"\xff\xfe", "deep": b"source = " + b"[" * 4000, "long": b"x" * 70_000}
 
 
 def test_a_model_becomes_a_service_that_labels_what_it_sees(
@@ -209,6 +212,46 @@ def test_what_a_configuration_says_beside_is_kept(installed: Device, wheelhouse:
     assert "# mine" not in place.read_text()
 
 
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_configuration_gives_way_and_that_of_another_service_holds_up_nothing(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], broken: bytes
+) -> None:
+    folder = installed.root / "etc/edgecnn"
+    others = [folder / "otherwise.toml", folder / "pipe.toml"]
+    others[0].write_bytes(broken)
+    os.mkfifo(others[1])
+    (folder / "door.toml").write_bytes(broken)
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "door", "--no-start"]
+    try:
+        done = installed.install(*words, "--source", "test:")
+        assert (done.returncode, result_of(done.stdout)["state"]) == (0, "installed"), done.stderr
+        assert 'source = ["test:"]' in (folder / "door.toml").read_text()
+    finally:
+        for path in others:
+            path.unlink()
+
+
+def test_sources_of_a_file_and_of_the_command_line_are_joined_in_any_order(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sources").write_text("\ufefftest:?seed=1\r\ntest:?seed=2\n\n")
+    words = ["--wheelhouse", wheelhouse, f"--model={models['good']}", "--name=joined", "--no-start"]
+    file, one = f"--source-file={tmp_path / 'sources'}", "--source=test:?seed=3"
+    for order, seeds in (([file, one], [1, 2, 3]), ([one, file], [3, 1, 2])):
+        done = installed.install(*words, *order)
+        assert done.returncode == 0, done.stderr
+        made = tomllib.loads((installed.root / "etc/edgecnn/joined.toml").read_text())
+        assert made["source"] == [f"test:?seed={n}" for n in seeds]
+
+
+def test_many_sources_are_read_again(installed: Device, wheelhouse: Path, models: dict[str, Path]) -> None:
+    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--name", "many", "--no-start"]
+    sources = [f"test:?seed={n}&text={'x' * 300}" for n in range(20)]
+    for more, state in ((sources, "installed"), ([], "unchanged")):
+        done = installed.install(*words, *(word for one in more for word in ("--source", one)))
+        assert (done.returncode, result_of(done.stdout)["state"]) == (0, state), done.stderr
+
+
 def test_a_password_in_a_source_is_told_to_nobody(
     installed: Device, wheelhouse: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -219,23 +262,6 @@ def test_a_password_in_a_source_is_told_to_nobody(
     assert "127.0.0.1:9" in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
     assert not (installed.root / "etc/edgecnn/secret.toml").exists()
-
-
-def test_it_is_removed_but_for_what_is_the_users_and_then_that_too(
-    device: Device, wheelhouse: Path, models: dict[str, Path]
-) -> None:
-    words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--source", "test:", "--wait", 0]
-    assert device.install(*words).returncode == 0
-    stranger = device.root / "etc/systemd/system/other.service"
-    stranger.write_text("")
-    done = device.install("--uninstall")
-    assert (done.returncode, done.stdout) == (0, "state=uninstalled\n"), done.stderr
-    assert device.state("camera") == "inactive"
-    kept = {"opt/edgecnn/models/camera.onnx", "etc/edgecnn/camera.toml"}
-    assert set(device.files()) == kept | {"etc/systemd/system/other.service"}
-    assert device.install("--uninstall").stdout == "state=unchanged\n"
-    assert device.install("--uninstall", "--purge").returncode == 0
-    assert set(device.files()) == {"etc/systemd/system/other.service"}
 
 
 def test_the_default_wheel_is_the_one_beside_the_script(
@@ -249,6 +275,52 @@ def test_the_default_wheel_is_the_one_beside_the_script(
     assert done.returncode == 3
     assert f"--wheel must be whole, and of this edgecnn or a newer one; {wheel_of(wheelhouse).name}" in done.stderr
     assert os.listdir(device.root / "opt") == []
+
+
+def test_packages_are_taken_from_a_folder_whose_path_pip_would_read_as_something_else(
+    device: Device, wheelhouse: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "a; b[c] 'd' #e%20@ä"
+    shutil.copytree(wheelhouse, odd)
+    (odd / "wheel;").mkdir()
+    wheel = wheel_of(odd).rename(odd / "wheel;" / wheel_of(odd).name)
+    done = device.install("--wheelhouse", odd, "--wheel", wheel, "--no-start")
+    assert (done.returncode, extras_of(device)) == (0, {"onnxruntime"}), done.stderr
+    next(odd.glob("numpy-*.whl")).unlink()
+    done = device.install("--wheelhouse", odd, "--wheel", other_wheel(wheelhouse, tmp_path), "--no-start")
+    assert done.returncode == 3
+    assert "numpy" in done.stderr
+    assert f"must be found; pip failed: put into {odd} what is told above\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "when", "place", "state"),
+    [
+        ("install", "$* == *onnx.partial*", "opt/edgecnn/models", "failed"),
+        ("cp", "$* == *onnx*", "opt/edgecnn", "failed"),
+        ("mv", "$* == *.toml.partial*", "etc/edgecnn", "rolled-back"),
+        ("sync", "1", "opt/edgecnn", "failed"),
+    ],
+)
+def test_a_full_disk_is_told_as_that_and_what_was_there_stays(
+    installed: Device, wheelhouse: Path, models: dict[str, Path], program: str, when: str, place: str, state: str
+) -> None:
+    words = ["--wheelhouse", wheelhouse, "--name", "room", "--no-start"]
+    assert installed.install(*words, "--model", models["good"], "--source", "test:").returncode == 0
+    before = installed.files()
+    full = f"echo \"{program}: 'x': No space left on device\" >&2; exit 1"
+    installed.tell(program, f'if [[ {when} ]]; then {full}; fi\nexec /usr/bin/{program} "$@"')
+    installed.tell("df", "echo Filesystem; echo /dev/root 900000 899990 10 99% /")
+    try:
+        done = installed.install(*words, "--model", models["better"], "--source", "test:?fps=1")
+    finally:
+        (installed.bin / program).unlink()
+        (installed.bin / "df").unlink()
+    assert (done.returncode, done.stdout) == (3, f"state={state}\n"), done.stderr
+    says = f"error: there must be room on the disk of {installed.root / place}; it is full: free some space (sudo apt"
+    assert says in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert installed.files() == before
 
 
 def extras_of(device: Device) -> set[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from device import CHECKOUT, INSTALL, Device
 
+DEEP = "\n".join(["[" * 4000] * 10)  # no line too long, and too deep for Python's parser
+
 
 def refused(device: Device, code: int, *words: object, **environment: str) -> str:
     """What it says; nothing is left behind."""
@@ -105,9 +107,67 @@ def test_a_disk_without_room_is_told_before_anything_is_installed(
     assert "500 MB of free disk" in refused(device, 3, *words, "usb:0"), "with what reads videos"
 
 
-@pytest.mark.parametrize("name", ["../x", "-x", "a b", "", "a/b", "x" * 65, "ä", "x\ny", "door.service", "x.socket"])
-def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
-    assert "--name must be of letters, digits, and _ - after the first; received" in refused(device, 2, "--name", name)
+@pytest.mark.parametrize(
+    ("place", "kind", "says"),
+    [
+        ("opt/edgecnn/models/door.onnx", "folder", "must be a file; there is a folder: sudo mv"),
+        ("etc/edgecnn/door.toml", "folder", "must be a file; there is a folder: sudo mv"),
+        ("etc/systemd/system/edgecnn@.service", "folder", "must be a file; there is a folder: sudo mv"),
+        ("opt/edgecnn/venv", "folder", "must be a link, which install.sh sets; there is another thing: sudo mv"),
+        ("opt/edgecnn", "file", "must be a folder; there is a file: sudo mv"),
+        (
+            "opt/edgecnn/models",
+            "link",
+            "must be a folder; it is a link to /no/such/disk, which is not there: mount that, or sudo rm",
+        ),
+        ("etc/edgecnn", "file", "must be a folder; there is a file: sudo mv"),
+    ],
+)
+def test_what_is_in_the_place_of_something_else_is_refused_and_stays(
+    device: Device, wheelhouse: Path, models: dict[str, Path], place: str, kind: str, says: str
+) -> None:
+    there = device.root / place
+    there.parent.mkdir(parents=True)
+    match kind:
+        case "folder":
+            there.mkdir()
+        case "file":
+            there.touch()
+        case "link":
+            there.symlink_to("/no/such/disk")
+    before = device.files()
+    done = device.install("--wheelhouse", wheelhouse, "--model", models["good"], "--name", "door", "--source", "test:")
+    assert (done.returncode, done.stdout, device.files()) == (3, "state=failed\n", before)
+    assert done.stderr == f"error: {there} {says} {there}{'' if kind == 'link' else f' {there}.old'}\n"
+    assert there.is_symlink() or there.exists()
+
+
+def test_one_that_is_cut_off_while_it_looks_into_a_wheel_says_so(device: Device, wheelhouse: Path) -> None:
+    python = (device.bin / "python3").read_text().splitlines()[-1]
+    device.tell("python3", f'[[ $* != *"import others "* ]] || kill -TERM $PPID\n{python}')
+    assert refused(device, 143, "--wheelhouse", wheelhouse) == (
+        "error: it must run to its end; it was cut off (signal 15): start it again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    {
+        "../x": "x",
+        "-x": "x",
+        "a b": "a-b",
+        "": "camera",
+        "a/b": "a-b",
+        "x" * 65: "x" * 64,
+        "ä": "camera",
+        "x\ny": "x-y",
+        "door.service": "door-service",
+        "my door ": "my-door",
+    }.items(),
+)
+def test_a_name_that_is_none_is_refused_and_one_like_it_proposed(device: Device, name: str, instead: str) -> None:
+    rule = "error: --name must be letters, digits, _ and -, the first a letter or digit; received"
+    assert refused(device, 2, "--name", name) == f"{rule} '{name.replace(chr(10), ' ')}': {instead}\n"
 
 
 @pytest.mark.parametrize(
@@ -122,16 +182,54 @@ def test_a_name_that_is_none_is_refused(device: Device, name: str) -> None:
         (["--purge"], 2, "--purge goes with --uninstall"),
         (["--uninstall", "--name", "door"], 2, "removes all services; received --name door too: leave it out, or"),
         (["--source", "pi"], 2, "--model must name the .onnx file of a new service; received none"),
+        (
+            ["--uninstall", "--model", "digits", "--wait=3"],
+            2,
+            "goes with --purge only; received --model --wait too: leave",
+        ),
+        (["--uninstall", f"--config={INSTALL}"], 2, "goes with --purge only; received --config too: leave it out"),
+        (["--source-file", "/dev/null"], 3, "--source-file must name a file that can be read; received '/dev/null'"),
+        (["--source-file", "EMPTY"], 2, "must have a source in each line; received 'EMPTY', which has none: write"),
+        (["--source=test:", "--source-file=EMPTY"], 2, "must have a source in each line; received 'EMPTY'"),
+        (["--source-file", "LARGE"], 3, "--source-file must be a text of at most 64 KB; received 'LARGE'"),
+        (["--purge=yes"], 2, "options must be among those of install.sh --help; received '--purge=yes'"),
+        (["--name="], 2, "the first a letter or digit; received '': camera"),
         (["--model", "no.onnx"], 3, "--model must name a file that can be read; received 'no.onnx'"),
         (["--source-file", "/no/such"], 3, "--source-file must name a file that can be read; received '/no/such'"),
         (["--wheelhouse", "/no/such"], 3, "--wheelhouse must be a folder of wheels; received '/no/such'"),
         (["--config", str(INSTALL), "--source", "pi"], 2, "sources are named by --config or by --source"),
     ],
 )
-def test_words_without_meaning_are_refused(device: Device, words: list[str], code: int, says: str) -> None:
+def test_words_without_meaning_are_refused(
+    device: Device, words: list[str], code: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("EMPTY").write_text("\ufeff\r\n \n")
+    Path("LARGE").write_text("test:\n" * 20_000)
     said = refused(device, code, *words)
     assert says in said
     assert said.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sourc=rtsp://u:geheim@cam/x"],
+        ["rtsp://u:geheim@cam/x"],
+        ["--name", "rtsp://u:geheim@cam/x"],
+        ["--model", "rtsp://u:geheim@cam/x"],
+        ["--config=rtsp://u:ge heim@cam/x"],
+        ["--extras", "rtsp://u:ge@heim\udcff@cam/x"],
+        ["--wait", "rtsp://u:ge'heim@cam/x"],
+        ["--source", "rtsp://u:geheim@cam/x\nusb:0"],
+        ["--source", "rtsp://u:ge\nheim@cam/x"],
+    ],
+)
+def test_a_password_is_not_shown_where_it_is_refused(device: Device, words: list[str]) -> None:
+    said = refused(device, 3 if words[0][:8] in ("--model", "--config") else 2, *words)
+    assert "rtsp://***@cam/x" in said
+    assert "ge" not in said.partition("received")[2]
+    assert "heim" not in said
 
 
 def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wheelhouse: Path) -> None:
@@ -153,7 +251,21 @@ def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wh
             "the model of --config must be /opt/edgecnn/models/camera.onnx",
         ),
         ("\udcff", 3, "the configuration must be a text that can be read"),
+        (f"source = {DEEP}", 2, "the configuration must not be nested so deeply; received /FOLDER/my.toml: flatten it"),
+        (
+            f"{'a.' * 2048}a = 1",
+            3,
+            "of at most 64 KB with lines of at most 4,096 characters; received '/FOLDER/my.toml': shorten it",
+        ),
+        ("# x\n" * 20_000, 3, "of at most 64 KB with lines of at most 4,096 characters; received '/FOLDER/my.toml'"),
+        ("source = 'test:'\n'rtsp://u:geheim@cam/x' = 1\n", 2, "received 'rtsp://***@cam/x'"),
         ("source = 'test:'\nmodle = 'x'\n", 2, "error: --config: keys must be among model, source, top, "),
+        ("source = 'tset:'\n", 2, "error: the source 'tset:': a source must begin with one of exec, file, "),
+        (
+            "source = 'test:'\nto = 'jsonl:-?only=chang'\n",
+            2,
+            "error: the sink 'jsonl:-?only=chang': only must be change",
+        ),
         ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
     ],
 )
@@ -162,7 +274,18 @@ def test_a_configuration_that_will_not_do_is_refused(
 ) -> None:
     (tmp_path / "my.toml").write_text(text, errors="surrogateescape")
     words = ["--wheelhouse", wheelhouse, "--model", models["good"], "--config", tmp_path / "my.toml"]
-    assert says in refused(device, code, *words)
+    said = refused(device, code, *words)
+    assert says.replace("/FOLDER", str(tmp_path)) in said
+    assert "geheim" not in said
+
+
+@pytest.mark.parametrize("source", ["test:\udcff", "a\u2028b", "a\fb", "a\x1bb", " ", "rtsp://u:ge heim@cam/\x85"])
+def test_a_source_that_is_no_line_of_text_is_refused(
+    device: Device, wheelhouse: Path, models: dict[str, Path], source: str
+) -> None:
+    said = refused(device, 2, "--wheelhouse", wheelhouse, "--model", models["good"], "--source", source)
+    shown = source.replace("u:ge heim", "***")
+    assert f"--source must be one line of text; received {shown!r}: test:" in said
 
 
 def test_help_names_every_option() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from command import Edgecnn
-from edgecnn_deploy import settings
+from edgecnn_deploy import named, settings
 from edgecnn_deploy.connection import Outcome
 from edgecnn_deploy.hosts import Host, parse_hosts
 from edgecnn_deploy.order import checked_model
 from edgecnn_deploy.report import table
+from full_disk import files_of_at_most
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +93,21 @@ def test_sources_come_back_from_the_configuration_as_they_were_typed(sources: li
     }
 
 
+def test_a_full_disk_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sources").write_text("test:\n")
+    out = tmp_path / ".install/config.toml"
+    out.parent.mkdir()
+    there = tmp_path / "none.toml"
+    monkeypatch.setattr("sys.argv", ["-c", "sources", f"{tmp_path}/sources", MODEL, f"{there}", f"{out}"])
+    with files_of_at_most(10), pytest.raises(SystemExit) as end:
+        settings.make()
+    assert end.value.code == 3
+    said = capsys.readouterr().err
+    assert said == f"error: there must be room on the disk of {tmp_path}; it is full: free some space\n"
+
+
 def test_a_configuration_gets_the_model_where_it_names_none() -> None:
     text = "# mine\nsource = 'usb:0'\n[other]\n"
     assert tomllib.loads(settings.completed(text, MODEL, "x"))["model"] == MODEL
@@ -119,6 +135,57 @@ def test_a_configuration_may_come_from_an_editor_that_marks_its_files(tmp_path: 
 )
 def test_what_a_source_needs_is_seen_from_its_beginning(source: str, needs: list[str]) -> None:
     assert settings.needs(f"source = {source}") == needs
+
+
+@pytest.mark.parametrize(
+    ("sources", "sinks", "says"),
+    [
+        (
+            ["tset:"],
+            [],
+            "the source 'tset:': a source must begin with one of exec, file, .*'tset': did you mean test:\\?",
+        ),
+        (["rstp://u:Geheim@h/x"], [], r"the source 'rstp://\*\*\*@h/x': .* received 'rstp': did you mean rtsp:\?"),
+        (["ftp://h/x"], [], "received 'ftp': "),
+        (["pi?rotate=45"], [], "the source 'pi.rotate=45': rotate must be 0, 90, 180 or 270; received '45'"),
+        (["test:?stall=0"], [], "stall must be a number of seconds"),
+        (["test:?every=0"], [], "every must be a whole number"),
+        (["rtsp://h/x?a=b#policy=latest"], [], "policy must be newest or all; received 'latest'"),
+        (["usb:0?fps"], [], "options after . must be name=value, joined by &; received 'fps'"),
+        (
+            [],
+            ["jsn:-"],
+            "the sink 'jsn:-': a sink must begin with one of csv, .* received 'jsn': did you mean jsonl:\\?",
+        ),
+        ([], ["jsonl"], "a sink must begin with one of"),
+        ([], ["jsonl:-?only=chang"], "the sink 'jsonl:-.only=chang': only must be change; received 'chang'"),
+        ([], ["csv:x.csv?every=soon"], "every must be a number of seconds"),
+    ],
+)
+def test_sources_and_sinks_without_meaning_are_told_before_anything_is_opened(
+    sources: list[str], sinks: list[str], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says) as refused:
+        named.check(sources, sinks)
+    assert "Geheim" not in str(refused.value)
+
+
+def test_sources_and_sinks_that_may_be_meant_are_left_to_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("odd:name").touch()
+    cameras = ["pi", "pi:1?fps=5&rotate=90", "usb:0", "/dev/video0", "RTSP://u:p@h/x?a=1#stall=5", "test:?no=1"]
+    others = [
+        "pictures/*.jpg",
+        "2026-01-01T10:30.jpg",
+        "10:30.jpg",
+        "odd:name",
+        "-",
+        "http://h/x",
+        "exec:cat ?format=jpeg",
+    ]
+    named.check([*cameras, *others], ["jsonl:-?only=change&every=1", "images:drawn", "table:-"])
 
 
 def test_the_table_has_a_row_for_each_device() -> None:
