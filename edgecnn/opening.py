@@ -85,7 +85,7 @@ def open_sinks(uris: Sequence[str], *, top: int = 3) -> Sink:
     """
     if not uris:
         raise UsageError("a run needs a sink; received none: type jsonl:- for standard output")
-    schemes = _schemes("edgecnn.sinks")
+    schemes = schemes_of("edgecnn.sinks")
     with contextlib.ExitStack() as opened:
         sinks: list[Sink] = []
         targets: set[str] = set()
@@ -206,7 +206,7 @@ def _feed(
 
 def _open_one(uri: str, *, retry_first: bool) -> Source | Feed:
     """A source that is read to its end, or a live feed that is still to be read."""
-    module, place, options = _plugin_of(uri)
+    module, place, options = plugin_of(uri)
     view = View.of(options, skip=getattr(module, "SKIP", 0))
     own = {name: value for name, value in options.items() if name not in VIEW_OPTIONS}
     opener = functools.partial(module.open, place, {k: v for k, v in own.items() if k not in LIVE_OPTIONS})
@@ -227,7 +227,7 @@ def _open_one(uri: str, *, retry_first: bool) -> Source | Feed:
     return source if view == View() else _Viewed(source, view)
 
 
-def _plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
+def plugin_of(uri: str) -> tuple[ModuleType, str, dict[str, str]]:
     """The plug-in that a URI belongs to, what it opens, and the options.
 
     The query of an address on the network is its server's: there the options follow a ``#``, which no server is sent.
@@ -263,10 +263,10 @@ def _source_of(scheme: str) -> ModuleType | None:
             return module
     if not re.fullmatch("[a-z][a-z0-9+.-]*", scheme) or os.path.splitext(scheme)[1]:
         return None  # no scheme at all, but a path that is not there
-    return _schemes("edgecnn.sources").get(scheme)
+    return schemes_of("edgecnn.sources").get(scheme)
 
 
-def _schemes(package: str) -> Mapping[str, ModuleType]:
+def schemes_of(package: str) -> Mapping[str, ModuleType]:
     """The plug-in for each scheme of a package."""
     modules = [plugins.load(package, name) for name in plugins.names(package)]
     return {scheme: module for module in modules for scheme in module.SCHEMES}

@@ -5,16 +5,14 @@ Which options a source or a sink has of its own, only it knows: that the service
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterable, Sequence
 
 from edgecnn import plugins, thinning
-from edgecnn.errors import UsageError, redacted
+from edgecnn.errors import UsageError, close, redacted
 from edgecnn.feeds import Policy
-from edgecnn.opening import _plugin_of
+from edgecnn.opening import plugin_of, schemes_of
 from edgecnn.view import View
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+-]*):")
@@ -44,8 +42,8 @@ def _told_of(kind: str, uri: str, look: Callable[[str], None]) -> None:
 
 
 def _check_source(uri: str) -> None:
-    options = _plugin_of(uri)[2]
-    schemes = _schemes("edgecnn.sources")
+    options = plugin_of(uri)[2]
+    schemes = schemes_of("edgecnn.sources")
     found = _SCHEME.match(uri)
     if found and found[1].lower() not in schemes and not os.path.lexists(uri):
         raise _unknown("source", found[1], schemes)
@@ -54,22 +52,17 @@ def _check_source(uri: str) -> None:
 
 
 def _check_sink(uri: str) -> None:
-    schemes = _schemes("edgecnn.sinks")
+    schemes = schemes_of("edgecnn.sinks")
     scheme, colon, _ = uri.partition(":")
     if not colon or scheme not in schemes:
         raise _unknown("sink", scheme, schemes)
     thinning.thinner(plugins.split_query(uri)[1])
 
 
-def _unknown(kind: str, scheme: str, schemes: Mapping[str, ModuleType]) -> UsageError:
+def _unknown(kind: str, scheme: str, schemes: Iterable[str]) -> UsageError:
     words = sorted(word for word in schemes if word != "-")
-    close = difflib.get_close_matches(scheme.lower(), words, n=1)
-    remedy = f"did you mean {close[0]}:?" if close else "correct it"
+    near = close(scheme.lower(), words)
+    remedy = f"did you mean {near[0]}:?" if near else "correct it"
     path = " or be a path" if kind == "source" else ""
     rule = f"a {kind} must begin with one of {', '.join(words)} and a colon{path}"
     return UsageError(f"{rule}; received {redacted(scheme)!r}: {remedy}")
-
-
-def _schemes(package: str) -> Mapping[str, ModuleType]:
-    modules = [plugins.load(package, name) for name in plugins.names(package)]
-    return {scheme: module for module in modules for scheme in module.SCHEMES}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from edgecnn import bundled, plugins
+from edgecnn.config_file import read_config_file
 from edgecnn.errors import MissingExtraError, ModelError, SourceError, UsageError
 from edgecnn_deploy import named, settings
 from edgecnn_deploy.hosts import Host, hidden, parse_hosts
@@ -100,7 +101,7 @@ class Order:
             return {"source-file": "".join(f"{one}\n" for one in self.sources).encode()} if self.sources else {}
         model = f"/opt/edgecnn/models/{self.name}.onnx"
         settings.check(self.config)
-        text = settings.read(self.config)
+        text = read_config_file(str(self.config))
         settings.completed(text, model, str(self.config))
         return {"config": text.encode()}
 
@@ -136,7 +137,7 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
             "only devices are named with --uninstall" if removal else "one model is deployed, named before the devices"
         )
         raise UsageError(f"{rule}; received {hidden(misplaced)!r}: leave it out")
-    if not hosts and _is_model(words[0]):
+    if not hosts and bundled.is_model(words[0]):
         raise UsageError(
             f"a device must be named behind the model; received {hidden(words[0])!r} only: add pi@raspberrypi"
         )
@@ -148,13 +149,9 @@ def order_of(words: Sequence[str], *, removal: Sequence[str]) -> tuple[Path | No
     return model, parse_hosts(hosts)
 
 
-def _is_model(word: str) -> bool:
-    return word.lower().endswith(".onnx") or word in bundled.names()
-
-
 def _refuse_swapped(words: Sequence[str]) -> None:
     """Raise where a model stands behind devices, and none before them."""
-    meant = next((word for word in words if _is_model(word)), None)
+    meant = next((word for word in words if bundled.is_model(word)), None)
     if meant is None or words[0] == meant or os.path.exists(words[0]):
         return
     others = [hidden(word) for word in words if word is not meant]

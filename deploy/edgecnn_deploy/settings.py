@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import re
 import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecnn.config_file import LONGEST_LINE, read_config_file
 from edgecnn.errors import EdgecnnError, SourceError, UsageError, redacted
 
 _HEAD = "# What this service does: the keys are the flags of `edgecnn predict`. After a change: sudo systemctl restart "
@@ -23,7 +23,6 @@ _TO = """\
 # Into the journal, when the label changes, and at most once a second
 to = ["jsonl:-?only=change&every=1"]
 """
-_MOST_BYTES, _LONGEST = 1 << 16, 4096  # tomllib takes quadratic time for long keys: 100 KB of them half a minute
 _NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # a lone surrogate is a byte that is no UTF-8
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NEEDS = {"pi": r"pi([:?]|$)", "video": r"usb:|rtsps?:|/dev/video"}
@@ -39,7 +38,7 @@ def of_sources(sources: Sequence[str], model: str, name: str) -> str:
     """
     quoted = [_quoted(one) for one in sources]
     listed = ", ".join(quoted)
-    if len(listed) > _LONGEST // 4:  # a line must not be too long for `read`
+    if len(listed) > LONGEST_LINE // 4:  # a line must not be too long for `read`
         listed = "".join(f"\n    {one}," for one in quoted) + "\n"
     return f"{_HEAD}edgecnn@{name}\nmodel = {_quoted(model)}\nsource = [{listed}]\n{_TO}"
 
@@ -53,7 +52,7 @@ def check_source(source: str) -> None:
     if not source.strip() or _NO_LINE.search(source):
         shown = redacted(re.sub(r"(?s)://.*@", "://***@", source))
         raise UsageError(f"--source must be one line of text; received {shown!r}: test:")
-    if len(_quoted(source)) > _LONGEST // 2:
+    if len(_quoted(source)) > LONGEST_LINE // 2:
         raise UsageError(f"--source must be at most 2,000 characters; received {len(source):,}: shorten it")
 
 
@@ -94,13 +93,8 @@ def check(path: Path) -> None:
     from edgecnn.cli.predict import predict
     from edgecnn_deploy import named
 
-    if os.path.isfile(path):
-        read(path)  # its limits come first: what is beyond them takes minutes to be looked at
-    try:
-        check_config(path, predict)
-    except RecursionError as error:
-        raise _nested(str(path)) from error
-    settings = _settings(read(path), str(path))
+    check_config(path, predict)
+    settings = _settings(read_config_file(str(path)), str(path))
     named.check(_listed(settings, "source"), _listed(settings, "to"))
 
 
@@ -110,28 +104,6 @@ def same(text: str, other: str) -> bool:
         return tomllib.loads(text) == tomllib.loads(other)
     except (ValueError, RecursionError):
         return False
-
-
-def read(path: Path) -> str:
-    """The text of a configuration.
-
-    Raises:
-        SourceError: It cannot be read, is none, or larger than one can be.
-    """
-    rule = "the configuration must be a text that can be read"
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-        raise SourceError(f"{rule}; {path} is no file: move it away")
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        text = "" if len(data) > _MOST_BYTES else data.decode("utf-8-sig")  # editors under Windows mark a file so
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SourceError(f"{rule}; {path}: {why}: check it") from error
-    if len(data) > _MOST_BYTES or any(len(line) > _LONGEST for line in text.split("\n")):
-        rule = "--config must name a TOML file of at most 64 KB with lines of at most 4,096 characters"
-        raise SourceError(f"{rule}; received {str(path)!r}: shorten it")
-    return text
 
 
 def _settings(text: str, where: str) -> dict[str, object]:
@@ -179,12 +151,12 @@ def _make(kind: str, given: str, model: str, there: str, out: str) -> None:
             check_source(one)
         text = of_sources(sources, model, Path(there).stem)
     else:
-        text = read(Path(given))
+        text = read_config_file(given)
         _settings(text, given)  # here: where it is none, its own name tells more than the option's
     text = completed(text, model, given if given == there else "--config")
     before = ""
-    with contextlib.suppress(SourceError):  # one that is broken gives way
-        before = read(Path(there))
+    with contextlib.suppress(EdgecnnError):  # one that is broken gives way
+        before = read_config_file(there)
     Path(out).write_text(before if same(before, text) else text, encoding="utf-8")
     print(*needs(text))  # noqa: T201
 
@@ -221,5 +193,5 @@ def others() -> None:
     for path in Path(folder).glob("*.toml"):
         if path.stem != name:
             with contextlib.suppress(EdgecnnError):
-                found.update(needs(read(path)))
+                found.update(needs(read_config_file(str(path))))
     print(*sorted(found))  # noqa: T201

@@ -250,7 +250,7 @@ def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wh
             2,
             "the model of --config must be /opt/edgecnn/models/camera.onnx",
         ),
-        ("\udcff", 3, "the configuration must be a text that can be read"),
+        ("\udcff", 2, "--config must be text in UTF-8"),
         (f"source = {DEEP}", 2, "the configuration must not be nested so deeply; received /FOLDER/my.toml: flatten it"),
         (
             f"{'a.' * 2048}a = 1",
@@ -266,7 +266,7 @@ def test_a_model_that_is_neither_a_file_nor_a_name_is_refused(device: Device, wh
             2,
             "error: the sink 'jsonl:-?only=chang': only must be change",
         ),
-        ("source = 'test:'\ntop = 0\n", 2, "error: --config: Invalid value for '--top': 0 is not in the range"),
+        ("source = 'test:'\ntop = 0\n", 2, "error: --config: top must be 1 to 1000; received 0"),
     ],
 )
 def test_a_configuration_that_will_not_do_is_refused(

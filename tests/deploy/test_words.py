@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn import bundled
+from edgecnn.config_file import read_config_file
 from edgecnn.errors import UsageError
 
 MODEL = "/opt/edgecnn/models/door.onnx"
@@ -119,7 +120,10 @@ def test_a_configuration_may_come_from_an_editor_that_marks_its_files(tmp_path: 
     path = tmp_path / "door.toml"
     path.write_text("source = 'pi'\n", encoding="utf-8-sig")
     settings.check(path)
-    assert tomllib.loads(settings.completed(settings.read(path), MODEL, "x")) == {"model": MODEL, "source": "pi"}
+    assert tomllib.loads(settings.completed(read_config_file(str(path)), MODEL, "x")) == {
+        "model": MODEL,
+        "source": "pi",
+    }
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from edgecnn_training.export import container  # noqa: E402
 from edgecnn_training.report import page  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("_heeds_ctrl_c")
 QUICK = ("--arch", "softmax", "--epochs", "1", "--batch-size", "32", "--no-tensorboard")
 
 

@@ -41,6 +41,7 @@ def test_what_cannot_be_made_is_told_before_anything_is(
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_training_too(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = [sys.executable, str(SCRIPT), "letters", "-o", "new"]
