@@ -76,9 +76,8 @@ def deploy_all(
                 stop.asked.set()
                 hurried.enter_context(_hurried(stop))
                 tell_all(_stopping([host.typed for host in begun if host not in ended]))
-                while wait(
-                    work, _LOOK_S
-                ).not_done:  # a signal just before a wait without an end would be heard after it
+                # in short steps: a signal that comes just before a wait without an end would be heard after it
+                while wait(work, _LOOK_S).not_done:
                     pass
                 raise
             finally:
