@@ -56,7 +56,7 @@ def capture(
         typed = f"edgecnn capture {shlex.quote(redacted(folder))} {shlex.quote(redacted(source))}"
         raise UsageError(
             f"the source must stand before the folder; received {folder!r} behind it: {typed}, or for a folder of this "
-            f"name ./{folder}"
+            f"name {shlex.quote(f'./{folder}')}"
         )
     if path.exists() and not path.is_dir():
         raise UsageError(f"DIR/LABEL must be a folder; {folder!r} is a file: name another")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_folder_and_source_in_the_wrong_order_are_refused(
         done = edgecnn("capture", folder, feed, "--every", "0")
         assert (done.code, done.out) == (2, "")
         assert f"the source must stand before the folder; received '{feed}' behind it: edgecnn capture" in done.err
+        assert f"or for a folder of this name {shlex.quote(f'./{feed}')}" in done.err
     assert {path.name for path in photos.parent.iterdir()} == {"photos"}
 
 
